@@ -7,7 +7,7 @@ __all__ = ['max_gap', 'layouts', 'store_format', 'read_json', 'class_list', 'rea
            'find_unav100', 'read_npy', 'align', 'as_features', 'FeatureFolder', 'encode', 'decode', 'int8_scale',
            'RowFile', 'fresh_folder', 'write_rows', 'write_store', 'FeatureStore', 'data_root', 'check_clock',
            'open_dataset', 'Sample', 'VideoDataset', 'kept_events', 'crop', 'Batch', 'collate', 'batch_count',
-           'batches', 'eval_batches']
+           'batches', 'Resident', 'resident_bytes']
 
 # %% ../nbs/02_data.ipynb #31bfff72
 import dataclasses, json, math, os, shutil, tempfile, warnings
@@ -542,8 +542,12 @@ class Batch:
 
 # %% ../nbs/02_data.ipynb #b11e64d5
 def _pad(arrays, n, fill=0):
-    "Stack arrays of different lengths as one tensor, filled up to `n`"
+    "Stack arrays of different lengths as one tensor, filled up to `n`; tensors stay on their device"
     import torch
+    if isinstance(arrays[0], torch.Tensor):
+        out = arrays[0].new_full((len(arrays), n, *arrays[0].shape[1:]), fill)
+        for row, x in zip(out, arrays): row[:len(x)] = x
+        return out
     out = np.full((len(arrays), n, *arrays[0].shape[1:]), fill, arrays[0].dtype)
     for row, x in zip(out, arrays): row[:len(x)] = x
     return torch.from_numpy(out)
@@ -593,11 +597,26 @@ def batches(
         yield collate([crop(dataset[i], max_steps=max_steps, ratio=ratio, rng=np.random.default_rng([seed, epoch, i])) for i in mine],
                       steps=max_steps if pad else None)
 
-# %% ../nbs/02_data.ipynb #a0116e77
-def eval_batches(
-    dataset:VideoDataset, # Any split
-    *,
-    batch:int, # Videos a batch
-): # Iterator of `Batch`
-    "Whole videos in order, padded to the longest of each batch"
-    for k in range(0, len(dataset), batch): yield collate([dataset[i] for i in range(k, min(k + batch, len(dataset)))])
+# %% ../nbs/02_data.ipynb #4d9bf16f
+class Resident:
+    "Features of some videos held on a device as tensors"
+    def __init__(self,
+        features, # Feature source to copy from
+        videos, # Videos to hold
+        *,
+        device, # Where to hold them
+    ):
+        import torch
+        self.visual_dim, self.audio_dim = features.visual_dim, features.audio_dim
+        self.rows = {v: tuple(torch.from_numpy(np.array(x)).to(device) for x in features[v]) for v in videos}
+
+    def __len__(self): return len(self.rows)
+    def __contains__(self, video): return video in self.rows
+    def __getitem__(self, video): return self.rows[video]
+
+def resident_bytes(
+    features, # Feature source
+    videos, # Videos to hold
+) -> int:
+    "Memory that `Resident` takes for them"
+    return 4 * (features.visual_dim + features.audio_dim) * sum(features.steps(v) for v in videos)
