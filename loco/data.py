@@ -32,7 +32,7 @@ def read_json(
 ) -> dict:
     "Content of a JSON file; raises `FileNotFoundError` or `ValueError` naming it"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"no file {path}: check data.root and the file names in the config")
+    if not path.is_file(): raise FileNotFoundError(f"no file {path}: check the folder and the name")
     try: return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
     except ValueError as e: raise ValueError(f"{path} cannot be read as JSON ({e}): is it complete?") from None
 

@@ -1,0 +1,29 @@
+"Training on two processes is training on one"
+import json, os, subprocess, sys
+
+import pytest
+import torch
+
+import small
+from loco.checkpoint import load
+
+def run(data, out, processes):
+    "Train through the program, started by torchrun when there are several processes"
+    starter = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}'] if processes > 1 else []
+    words = small.words(data, **{'model.drop_path': 0, 'train.epochs': 1, 'train.warmup': 1})
+    env = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1'}
+    r = subprocess.run([sys.executable, *starter, '-m', 'loco.cli', 'train', '--quiet', '--out', str(out), *words], env=env, capture_output=True, text=True, timeout=600)
+    assert r.returncode == 0, r.stdout + r.stderr
+
+def test_two_processes_train_the_same_model(tmp_path):
+    data = small.write(tmp_path/'data')
+    for n in (1, 2): run(data, tmp_path/str(n), n)
+    (a, _), (b, _) = (load(tmp_path/str(n)/'last.safetensors') for n in (1, 2))
+    assert a.keys() == b.keys()
+    rows = [[json.loads(l) for l in (tmp_path/str(n)/'history.jsonl').read_text().splitlines()] for n in (1, 2)]
+    for x, y in zip(*rows):
+        for k in ('lcc', 'sigma', 'tau'): assert x[k] == pytest.approx(y[k], rel=1e-4)
+    weights = [k for k in a if k.startswith('objective:model.') and a[k].is_floating_point()]
+    off = max((a[k] - b[k]).abs().max().item() for k in weights)
+    assert off < 2e-3, off                        # Adam divides by the gradient's size, which magnifies rounding of tiny gradients
+    assert torch.allclose(a['objective:detection.positives'], b['objective:detection.positives'])
