@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['app', 'Runs', 'RunArg', 'Split', 'DataRoot', 'Preset', 'about', 'config_command', 'train', 'eval_command', 'plot',
-           'detect_files', 'detect', 'main']
+           'detect', 'main']
 
 # %% ../nbs/19_cli.ipynb #8a976fd3
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
+from .cli_bench import bench
 from .cli_data import data_app
 from .config import Config, schema
 
@@ -63,8 +64,9 @@ def config_command(
     rows = [(f'--{f.name}', f.value, meaning(f)) for f in schema(Config.preset(preset))]
     _say(_table(f'Settings of the preset "{preset}"', ['setting', 'value', 'meaning'], rows))
 
-# %% ../nbs/19_cli.ipynb #9970e9e2
+# %% ../nbs/19_cli.ipynb #ee59020e
 app.add_typer(data_app, name='data')
+app.command()(bench)
 
 # %% ../nbs/19_cli.ipynb #33b524ca
 @app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True},
@@ -112,29 +114,7 @@ def plot(
     from loco.training import plot_runs
     for p in plot_runs(runs, out or runs[0].parent/'plots', subset=split, videos=videos, root=data): _say(str(p))
 
-# %% ../nbs/19_cli.ipynb #833bd4cd
-def detect_files(
-    run:Path, # Folder of a finished run
-    videos:list, # Video files with sound
-    *,
-    root:Path|None=None, # Data set's folder, if it has moved since training
-) -> dict: # Columns `video` (the file's name without its ending), `label`, `start`, `end` (seconds), `score`
-    "Events of video files; raises FileNotFoundError or ValueError for files that cannot be read"
-    import numpy as np
-    from loco.data import Sample, collate, data_root
-    from loco.inference import detect
-    from loco.media import Encoder, read_video
-    from loco.training import load_run
-    model, cfg = load_run(run, root=root)
-    encoder, none = Encoder(data_root(cfg.data.root)/'pca.npz', clock=cfg.clock), (np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    def events(path):
-        frames, sound = read_video(path, clock=cfg.clock, size=encoder.size)
-        batch = collate([Sample(Path(path).stem, *encoder((frames, sound)), *none, duration=len(sound)/16000)])
-        return detect(model, batch.to(next(model.parameters()).device), cfg=cfg.inference)
-    parts = [events(v) for v in videos]
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-
-# %% ../nbs/19_cli.ipynb #ef5f7fab
+# %% ../nbs/19_cli.ipynb #cb41597d
 @app.command()
 def detect(
     run:RunArg,
@@ -144,15 +124,14 @@ def detect(
     data:DataRoot=None,
 ):
     "Find the audible and visible events of video files. Needs the extra packages of [bold]pip install 'loco-dave\\[media]'[/bold]."
-    from loco.inference import write_predictions
-    found = detect_files(run, videos, root=data)
-    if out: write_predictions(out, found, videos=[v.stem for v in videos])
+    from loco.media import detect_files
+    found = detect_files(run, videos, root=data, out=out)
     for v in videos:
         rows = [(f'{s:.2f}', f'{e:.2f}', l, f'{p:.2f}') for n,l,s,e,p in zip(*(found[k] for k in ('video', 'label', 'start', 'end', 'score')))
                 if n == v.stem and p >= min_score]
         _say(_table(v.name, ['start (s)', 'end (s)', 'event', 'score'], rows) if rows else f'{v.name}: no event scores {min_score} or more')
 
-# %% ../nbs/19_cli.ipynb #cdecc707
+# %% ../nbs/19_cli.ipynb #b9297d82
 def main():
     "Entry point of the program `loco`"
     import os
@@ -166,6 +145,6 @@ def _fail(message, status):
     print(f'loco: {message}', file=sys.stderr)
     sys.exit(status)
 
-# %% ../nbs/19_cli.ipynb #9d46b345
+# %% ../nbs/19_cli.ipynb #71cc820f
 #| eval: false
 if __name__ == '__main__': main()
