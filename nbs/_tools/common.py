@@ -1,0 +1,33 @@
+"What the notebook tools share: where things are, and what a cell's `#|` lines say"
+import configparser, json, re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NBS, LIB = ROOT/'nbs', ROOT/'loco'
+
+_directive = re.compile(r'#\s*\|\s*([\w-]+)\s*:?[ \t]*(.*)$')
+_hide_line = re.compile(r'#\s*\|\s*hide_line\s*$')
+
+def settings():
+    "The [DEFAULT] section of settings.ini"
+    cfg = configparser.ConfigParser(delimiters=['='])
+    cfg.read(ROOT/'settings.ini', encoding='utf-8')
+    return cfg['DEFAULT']
+
+def notebooks():
+    "Every notebook of the project, in reading order: the numbered ones, then index.ipynb"
+    return sorted(NBS.glob('[!_.]*.ipynb'))
+
+def directives(src):
+    "`({name: value}, rest)` of a cell: its leading `#| name: value` lines, and the source below them"
+    lines, found = src.splitlines(), {}
+    while lines and (m := _directive.match(lines[0].strip())):
+        found[m[1]] = m[2].strip().strip('"\'')
+        lines = lines[1:]
+    return found, '\n'.join(o for o in lines if not _hide_line.search(o)).strip('\n')
+
+def text(o):
+    "A notebook's multi-line string, which may be stored as a list of lines"
+    return o if isinstance(o, str) else ''.join(o)
+
+def load(path): return json.loads(Path(path).read_text(encoding='utf-8'))

@@ -1,0 +1,29 @@
+"What all tests share: the working tree on the path, markers, and where optional inputs are"
+import os, sys
+from pathlib import Path
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')          # two test processes must not fight over the cores
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT/'nbs'/'_tools')]
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile('loco', derandomize=True, deadline=None, print_blob=True)
+settings.load_profile('loco')
+
+MARKERS = dict(fresh='committed files are up to date', notebooks='notebooks execute', site='documentation site in headless Chromium',
+               package='package builds and installs')
+
+def pytest_configure(config):
+    for k, v in MARKERS.items(): config.addinivalue_line('markers', f'{k}: {v}')
+
+@pytest.fixture(scope='session')
+def root(): return ROOT
+
+@pytest.fixture(scope='session')
+def unav100():
+    "The real annotation file of UnAV-100, which is not part of the repository"
+    path = ROOT.parent/'shared'/'unav100'/'unav100_annotations.json'
+    if not path.is_file(): pytest.skip('../shared/unav100/unav100_annotations.json is not here')
+    return path
