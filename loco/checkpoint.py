@@ -57,7 +57,7 @@ def save(
     tensors = {k: v.detach().cpu().contiguous() for k,v in tensors.items()}
     with atomic(path) as tmp: save_file(tensors, tmp, metadata={'loco': json.dumps(meta)})
 
-# %% ../nbs/16_checkpoint.ipynb #065e69bf
+# %% ../nbs/16_checkpoint.ipynb #6f0f8e28
 def load(
     path:str|Path, # File that `save` wrote
     *,
@@ -73,7 +73,7 @@ def load(
         raise ValueError(f'{path} is not a whole safetensors file ({e}); it was cut short or written by another program: '
                          'delete it, or copy it again from where it came') from e
 
-# %% ../nbs/16_checkpoint.ipynb #57178d88
+# %% ../nbs/16_checkpoint.ipynb #48e553c3
 def optimizer_tensors(
     optimizer:torch.optim.Optimizer, # Optimiser over (some of) the model's weights
     model:torch.nn.Module, # Gives the weights their names
@@ -82,7 +82,7 @@ def optimizer_tensors(
     state = optimizer.state
     return {f'{n}/{k}': torch.as_tensor(v) for n,p in model.named_parameters() for k,v in state.get(p, {}).items()}
 
-# %% ../nbs/16_checkpoint.ipynb #91441fda
+# %% ../nbs/16_checkpoint.ipynb #0b5dfdb2
 def load_optimizer(
     optimizer:torch.optim.Optimizer, # Optimiser to fill
     model:torch.nn.Module, # Model whose weights it steps

@@ -6,8 +6,8 @@
 __all__ = ['app', 'Runs', 'RunArg', 'Split', 'DataRoot', 'Preset', 'about', 'config_command', 'train', 'eval_command', 'plot',
            'detect', 'main']
 
-# %% ../nbs/19_cli.ipynb #8a976fd3
-import sys
+# %% ../nbs/19_cli.ipynb #e19c5e37
+import os, sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -87,7 +87,7 @@ def train(
     if run.rank == 0 and not quiet:
         _say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
 
-# %% ../nbs/19_cli.ipynb #30c3b2e5
+# %% ../nbs/19_cli.ipynb #1167c898
 @app.command(name='eval')
 def eval_command(
     runs:Runs,
@@ -101,7 +101,7 @@ def eval_command(
     rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in scores.items()]
     _say(_table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[runs[0].name]], rows))
 
-# %% ../nbs/19_cli.ipynb #c1db4789
+# %% ../nbs/19_cli.ipynb #28d31fbf
 @app.command()
 def plot(
     runs:Runs,
@@ -114,7 +114,7 @@ def plot(
     from loco.training import plot_runs
     for p in plot_runs(runs, out or runs[0].parent/'plots', subset=split, videos=videos, root=data): _say(str(p))
 
-# %% ../nbs/19_cli.ipynb #cb41597d
+# %% ../nbs/19_cli.ipynb #c2da7e21
 @app.command()
 def detect(
     run:RunArg,
@@ -131,10 +131,9 @@ def detect(
                 if n == v.stem and p >= min_score]
         _say(_table(v.name, ['start (s)', 'end (s)', 'event', 'score'], rows) if rows else f'{v.name}: no event scores {min_score} or more')
 
-# %% ../nbs/19_cli.ipynb #b9297d82
+# %% ../nbs/19_cli.ipynb #ba139aae
 def main():
     "Entry point of the program `loco`"
-    import os
     try: app()
     except KeyboardInterrupt: _fail('interrupted; the same command continues where it stopped', 130)
     except (ValueError, OSError, RuntimeError, ImportError) as e:
@@ -145,6 +144,6 @@ def _fail(message, status):
     print(f'loco: {message}', file=sys.stderr)
     sys.exit(status)
 
-# %% ../nbs/19_cli.ipynb #71cc820f
+# %% ../nbs/19_cli.ipynb #d681c367
 #| eval: false
 if __name__ == '__main__': main()

@@ -130,7 +130,7 @@ def pack(
     from loco.prepare import as_options, locate, pack as make, settings
     found, start = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride)), time.perf_counter()
     done = make(found, out or root/f'{found.layout}-store', dtype=dtype, workers=workers, progress=not quiet)
-    _say(f'{done.videos:,} videos, {done.steps:,} steps, {done.bytes/1e9:.2f} GB in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
+    _say(f'{done.videos:,} videos, {done.steps:,} steps, {_plain("bytes", done.bytes)} in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
          + (f', {done.earlier:,} videos were there already' if done.earlier else ''))
     preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
     _say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store), preset=preset)}')

@@ -57,12 +57,13 @@ class Hub:
         try: return Path(self.api.hf_hub_download(self.repo, path, repo_type="dataset", revision=self.revision, local_dir=folder))
         except Exception as e: raise _unreachable(e, f"{path} could not be fetched whole") from e
 
-# %% ../nbs/24_download.ipynb #947e440a
+# %% ../nbs/24_download.ipynb #01d93882
 def _unreachable(e, what):
     "An error of the network, as one that says what to do; a full disk stays one, and so does a mistake of ours"
     if isinstance(e, (TypeError, AttributeError, NameError, LookupError, AssertionError)) or getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT): return e
     return ConnectionError(f"{what} ({type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else 'no reason given'})")
 
+# %% ../nbs/24_download.ipynb #8b5d0b96
 class Folder:
     "Files fetched by hand, in a folder of any shape"
     copies = True # What `fetch` gives stays where it is
@@ -76,10 +77,11 @@ class Folder:
     def files(self) -> list[Remote]: return [Remote(p.relative_to(self.root).as_posix(), p.stat().st_size) for p in sorted(self.root.rglob("*")) if p.is_file()]
     def fetch(self, path, folder) -> Path: return self.root/path
 
-# %% ../nbs/24_download.ipynb #bfe4e91b
+# %% ../nbs/24_download.ipynb #730bd0dd
 def _ends(features): return tuple(f"{e}.npy" for e, _ in layouts[features][0] + layouts[features][1])
 def _plain(name): return re.sub(r"[^a-z0-9]", "", PurePosixPath(name).name.lower())
 
+# %% ../nbs/24_download.ipynb #29184497
 def choose(
     files:list, # `Remote` files of a repository
     *,
@@ -93,7 +95,7 @@ def choose(
     packed = [f for f in files if f.path.endswith(archives) and any(w in _plain(f.path) for w in words[features])]
     return next(iter(notes), None), loose or packed
 
-# %% ../nbs/24_download.ipynb #ae44438c
+# %% ../nbs/24_download.ipynb #5a74a2fd
 def fault(
     path, # A local file
     remote:Remote, # As the hub lists it
@@ -107,7 +109,7 @@ def fault(
         while block := f.read(1 << 22): digest.update(block)
     return "" if digest.hexdigest() == want else f"has another checksum than the hub lists ({digest.hexdigest()[:12]}, not {want[:12]})"
 
-# %% ../nbs/24_download.ipynb #4be31c28
+# %% ../nbs/24_download.ipynb #8b34ebb8
 def fetch_whole(
     hub, # A `Hub` or a `Folder`
     remote:Remote, # The file
@@ -121,7 +123,7 @@ def fetch_whole(
         if not hub.copies: path.unlink()
     raise ValueError(f"{remote.path} {wrong}, in two attempts; what had arrived was removed. Try again later, or fetch it by hand from {hub}")
 
-# %% ../nbs/24_download.ipynb #8aa0e5c3
+# %% ../nbs/24_download.ipynb #6530acd1
 def _members(archive):
     "Name, size and opened content of each regular file in an archive"
     if str(archive).endswith(".zip"):
@@ -134,6 +136,7 @@ def _members(archive):
                 if m.isfile(): yield m.name, m.size, lambda: t.extractfile(m)
             while t.fileobj.read(1 << 20): pass                 # to the end, where a compressed file has its checksum
 
+# %% ../nbs/24_download.ipynb #dcebdddc
 def put(
     source, # Function that opens the content
     target:Path, # File to write
@@ -146,6 +149,7 @@ def put(
         os.replace(part, target)
     finally: part.unlink(missing_ok=True)
 
+# %% ../nbs/24_download.ipynb #b24e6590
 def extract(
     archive, # `.zip` or `.tar.*` file
     folder, # Where its feature files go, flat
@@ -164,7 +168,7 @@ def extract(
         raise ValueError(f"{archive} is damaged ({e}): remove it and fetch it again") from e
     return count
 
-# %% ../nbs/24_download.ipynb #c5163ae9
+# %% ../nbs/24_download.ipynb #e9271e70
 def by_hand(
     out, # Folder of the data set
     *,
@@ -184,7 +188,7 @@ def by_hand(
               f"Then see whether all is there: `loco data check {out} --layout {features}`"]
     return "\n".join(lines)
 
-# %% ../nbs/24_download.ipynb #3f56c133
+# %% ../nbs/24_download.ipynb #114d2630
 @dataclass(frozen=True)
 class Downloaded:
     "What `download` did"
@@ -194,24 +198,29 @@ class Downloaded:
     files:int # Files that were fetched now
     bytes:int # Their size
 
+def _note(remote, out): return out/".download"/(remote.path + ".done")
+def _place(remote, out, features): return out/features/PurePosixPath(remote.path).name
+
 def _done(remote, out, features):
     "Whether a remote file is in place from an earlier attempt"
-    if remote.path.endswith(archives): return (_note := out/".download"/(remote.path + ".done")).is_file() and _note.read_text() == f"{remote.size} {remote.sha256}"
-    place = out/features/PurePosixPath(remote.path).name
+    note, place = _note(remote, out), _place(remote, out, features)
+    if remote.path.endswith(archives): return note.is_file() and note.read_text() == f"{remote.size} {remote.sha256}"
     return place.is_file() and place.stat().st_size == remote.size
 
 def _get(hub, remote, out, features):
     "Fetch one feature file or archive and put its content in place"
-    got = fetch_whole(hub, remote, out/".download")
+    got, note, place = fetch_whole(hub, remote, out/".download"), _note(remote, out), _place(remote, out, features)
     if remote.path.endswith(archives):
-        if not extract(got, out/features, features=features): raise ValueError(f"{remote.path} holds no file that ends in {' or '.join(_ends(features))}: it is not an archive of {features} features")
-        note = out/".download"/(remote.path + ".done")
+        if not extract(got, out/features, features=features):
+            raise ValueError(f"{remote.path} holds no file that ends in {' or '.join(_ends(features))}: it is not an archive of {features} features")
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(f"{remote.size} {remote.sha256}")
-    else: put(lambda: open(got, "rb"), out/features/PurePosixPath(remote.path).name) if hub.copies else os.replace(got, out/features/PurePosixPath(remote.path).name)
+    elif hub.copies: put(lambda: open(got, "rb"), place)
+    else: place.parent.mkdir(parents=True, exist_ok=True); os.replace(got, place)
     if not hub.copies: got.unlink(missing_ok=True)
     return remote.size
 
+# %% ../nbs/24_download.ipynb #ec2e7d76
 def _get_all(hub, todo, out, features, workers, progress):
     "Fetch files side by side, with one bar over all bytes"
     from tqdm.auto import tqdm
@@ -224,12 +233,22 @@ def _get_all(hub, todo, out, features, workers, progress):
             for j in jobs: j.cancel()
             raise
 
-# %% ../nbs/24_download.ipynb #1bf5be1a
+# %% ../nbs/24_download.ipynb #b1d51880
 def _room(out, todo):
     "Raise `OSError` where the disk cannot hold what is to come; an archive needs its size twice"
     need = sum(f.size*(2 if f.path.endswith(archives) else 1) for f in todo)
     free = shutil.disk_usage(next(p for p in (out, *out.resolve().parents) if p.exists())).free
     if need > free: raise OSError(errno.ENOSPC, f"{need/1e9:.1f} GB are needed and {free/1e9:.1f} GB are free: free some space or choose another folder (--out)", str(out))
+
+# %% ../nbs/24_download.ipynb #5e5e98d9
+def _get_annotations(hub, remote, out):
+    "Fetch the annotation file and put it in place once it reads"
+    got = fetch_whole(hub, remote, out/".download")
+    try:
+        Annotations.load(got)
+        put(lambda: open(got, "rb"), out/annotation_name)
+    finally:
+        if not hub.copies: got.unlink()
 
 def _gaps(out, features):
     "Annotated videos, and those of them whose features are not complete"
@@ -237,6 +256,7 @@ def _gaps(out, features):
     source = FeatureFolder(out/features, layout=features) if (out/features).is_dir() else ()
     return videos, tuple(v for v in videos if v not in source)
 
+# %% ../nbs/24_download.ipynb #093bfebc
 def download(
     out="data/unav100", # Folder of the data set
     *,
@@ -265,12 +285,3 @@ def download(
     if missing: raise FileNotFoundError(f"{hub} does not list everything\n{by_hand(out, features=features, where=hub, annotations=False, missing=missing, total=len(videos))}")
     shutil.rmtree(out/".download"/".cache", ignore_errors=True)
     return Downloaded(out, out/features, len(videos), len(todo), sum(f.size for f in todo))
-
-def _get_annotations(hub, remote, out):
-    "Fetch the annotation file and put it in place once it reads"
-    got = fetch_whole(hub, remote, out/".download")
-    try:
-        Annotations.load(got)
-        put(lambda: open(got, "rb"), out/annotation_name)
-    finally:
-        if not hub.copies: got.unlink()

@@ -41,7 +41,7 @@ def _width(template):
         if x.ndim == 2: return x.shape[1]
     raise FileNotFoundError(f"no readable file like {template}: say where the features are as a folder of VIDEO.npy, or as a path with {{video}} in it")
 
-# %% ../nbs/24_prepare.ipynb #0e75428d
+# %% ../nbs/24_prepare.ipynb #9a030cae
 class FolderPair(FeatureFolder):
     "Features in two folders of your own, one `.npy` of shape `(T, D)` for each video and modality"
     def __init__(self,
@@ -60,7 +60,7 @@ class FolderPair(FeatureFolder):
 
     def __len__(self): return len(_files(self.templates[0]))
 
-# %% ../nbs/24_prepare.ipynb #dcb4ef20
+# %% ../nbs/24_prepare.ipynb #faac94d6
 clocks = {"onepeace": Clock(16, 16, 4), "i3d-vggish": Clock(25, 24, 8)} # Time lines of the published features
 encoders = {"onepeace": ("ONE-PEACE", "ONE-PEACE"), "i3d-vggish": ("I3D, rgb and flow", "VGGish")}
 
@@ -73,7 +73,7 @@ class Located:
     annotations:Path|None # Annotation file; `None` when there is none
     clock:Clock|None # Time line; `None` when it is not known
 
-# %% ../nbs/24_prepare.ipynb #261975b7
+# %% ../nbs/24_prepare.ipynb #d5a32698
 def _published(root, layout):
     "The folder under `root` with files of a published layout, or `None`"
     ends = [e for e, _ in layouts[layout][0] + layouts[layout][1]]
@@ -93,7 +93,7 @@ def _features(root, layout, visual, audio):
     if layout in ("auto", "folders") and (root/"visual").is_dir() and (root/"audio").is_dir(): return "folders", FolderPair(root/"visual", root/"audio")
     return layout, None
 
-# %% ../nbs/24_prepare.ipynb #abdc928b
+# %% ../nbs/24_prepare.ipynb #f148d0f5
 def _annotation_file(root, given):
     "The annotation file: the one given, or one with a usual name in the folder or above it"
     names = ("annotations.json", "unav100_annotations.json")
@@ -103,6 +103,7 @@ def _annotation_file(root, given):
     if given and not found: raise FileNotFoundError(f"no annotation file {given}")
     return found
 
+# %% ../nbs/24_prepare.ipynb #5913d07f
 def locate(
     root=".", # Folder of the data set, or of a store
     *,
@@ -120,7 +121,7 @@ def locate(
     known = features.clock if kind == "store" and features else clocks.get(kind)
     return Located(root, kind, features, _annotation_file(root, annotations), clock or known)
 
-# %% ../nbs/24_prepare.ipynb #401f0cb6
+# %% ../nbs/24_prepare.ipynb #2986ea14
 def _leave_with_parent():
     "In a worker: end the process when the one that started it is gone"
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
@@ -144,7 +145,7 @@ def parallel(
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_with_parent) as pool:
         yield from bar(pool.map(f, jobs, chunksize=max(1, min(16, len(jobs)//(4*workers)))))
 
-# %% ../nbs/24_prepare.ipynb #3f85a40f
+# %% ../nbs/24_prepare.ipynb #9c36e115
 def inspect_array(
     x:np.ndarray, # `(T, D)`
 ) -> dict: # `steps`, `dim`, `dtype`, `bad`, `constant`, `crc`, and `at` where there are bad values
@@ -155,6 +156,7 @@ def inspect_array(
     if row["bad"]: row["at"] = [int(i) for i in np.argwhere(bad)[0]]
     return row
 
+# %% ../nbs/24_prepare.ipynb #970967e7
 def inspect_file(
     path, # `.npy` file
 ) -> dict: # As `inspect_array`, with `file`; or `file`, `fault` and `why`
@@ -167,7 +169,7 @@ def inspect_file(
     if x.dtype.kind != "f": return about | dict(fault="dtype", why=f"holds {x.dtype}, not floating-point numbers")
     return about | inspect_array(x)
 
-# %% ../nbs/24_prepare.ipynb #c394d20b
+# %% ../nbs/24_prepare.ipynb #368108ec
 @functools.lru_cache(maxsize=1)
 def _opened(root): return FeatureStore(root)
 
@@ -180,6 +182,7 @@ def _store_rows(root, video):
         out.append(row if not sums or sums[i] == row["crc"] else dict(file=row["file"], fault="checksum", why="differs from what was packed"))
     return out
 
+# %% ../nbs/24_prepare.ipynb #3d51ee4b
 def inspect_video(
     job:tuple, # Feature source (for a store its folder), and video id
 ) -> list: # A row for each file
@@ -192,7 +195,7 @@ def inspect_video(
         if row.get("dim", d) != d: row.update(fault="width", why=f"is {row['dim']} wide, {'transposed? ' if row['steps'] == d else ''}expected {d}")
     return rows
 
-# %% ../nbs/24_prepare.ipynb #2ffe304d
+# %% ../nbs/24_prepare.ipynb #a677e5b6
 kinds = { # Kind of problem: level, what to do about it
     "annotation": ("error", "correct this entry of the annotation file"),
     "missing": ("error", "fetch the file again, or leave the video out (--clean)"),
@@ -215,6 +218,7 @@ kinds = { # Kind of problem: level, what to do about it
     "unknown clock": ("warning", "give the features' clock (--fps, --window, --stride), or lengths are not checked"),
 }
 
+# %% ../nbs/24_prepare.ipynb #8232728a
 @dataclass(frozen=True)
 class Problem:
     "One finding of `check`"
@@ -228,7 +232,7 @@ class Problem:
     def remedy(self) -> str: return kinds[self.kind][1]
     def to_dict(self) -> dict: return dict(dataclasses.asdict(self), level=self.level, remedy=self.remedy)
 
-# %% ../nbs/24_prepare.ipynb #31abe93c
+# %% ../nbs/24_prepare.ipynb #be0476bd
 def read_entries(
     path, # Annotation file
 ) -> tuple: # `Annotations` of the sound entries (`None` if there are none), and problems
@@ -244,7 +248,7 @@ def read_entries(
         else: good[video] = entry
     return Annotations.from_dict({"database": good}, labels=labels) if good else None, problems
 
-# %% ../nbs/24_prepare.ipynb #a4a1d7e6
+# %% ../nbs/24_prepare.ipynb #342112ed
 def annotation_problems(
     annotations:Annotations, # What to look at
 ) -> list: # Problems
@@ -256,7 +260,7 @@ def annotation_problems(
     learnt = set(annotations.table("train")["label"]) if "train" in have else set()
     return out + [Problem("class", label, "has no event in the training split") for label in annotations.labels if label not in learnt]
 
-# %% ../nbs/24_prepare.ipynb #583d85b6
+# %% ../nbs/24_prepare.ipynb #f26a866a
 def estimate_clock(
     durations:np.ndarray, # `(N,)` seconds
     steps:np.ndarray, # `(N,)` lengths in segments
@@ -269,7 +273,7 @@ def estimate_clock(
     step = float(np.median(((d[order[-half:]] - d[order[:half]])/np.where(far > 0, far, 1))[far > 8]))
     return step, float(np.median(d - step*(t - 1))) - step/2
 
-# %% ../nbs/24_prepare.ipynb #5317d1df
+# %% ../nbs/24_prepare.ipynb #3327b503
 known_steps = {"ONE-PEACE as published": .25, "I3D and VGGish as published": .32, "VGGish at its own hop": .96, "one segment a second": 1., "two segments a second": .5}
 
 def name_step(
@@ -279,7 +283,7 @@ def name_step(
     near = [n for n, s in known_steps.items() if abs(step/s - 1) < .02]
     return f"{step:.3g} s a step" + (f" ({near[0]})" if near else "")
 
-# %% ../nbs/24_prepare.ipynb #04b3a003
+# %% ../nbs/24_prepare.ipynb #c16f9617
 def _modalities(source):
     "Modality of each row about a video"
     return ["visual"]*len(source.visual) + ["audio"]*len(source.audio) if isinstance(source, FeatureFolder) else ["visual", "audio"]
@@ -298,7 +302,7 @@ def clock_problems(
         elif abs(steps[m]/clock.step - 1) > (.03 if window == window else .15): out.append(Problem("clock", m, f"the lengths look like {name_step(steps[m])}, the clock says {clock.step:g} s"))
     return steps, out
 
-# %% ../nbs/24_prepare.ipynb #7630aed1
+# %% ../nbs/24_prepare.ipynb #0406f8f7
 def length_problems(
     annotations:Annotations, # Durations and events
     steps:dict, # Video to steps
@@ -313,7 +317,7 @@ def length_problems(
         elif abs(t - expected) > max(max_gap, .03*expected): out.append(Problem("length", v, f"{t} steps, {expected} expected of {annotations.duration[v]:g} s"))
     return out
 
-# %% ../nbs/24_prepare.ipynb #0b25395d
+# %% ../nbs/24_prepare.ipynb #9858a70e
 def file_problems(
     rows:dict, # Video to rows, as `inspect_video` gives them
 ) -> list: # Problems
@@ -327,6 +331,7 @@ def file_problems(
         if t and max(t) - min(t) > max_gap: out.append(Problem("apart", v, f"{' and '.join(map(str, t))} steps, more than {max_gap} apart"))
     return out
 
+# %% ../nbs/24_prepare.ipynb #1439aa95
 def duplicate_problems(
     rows:dict, # Video to rows
     subset:dict, # Video to split
@@ -340,7 +345,7 @@ def duplicate_problems(
             if first != v: out.append(Problem("duplicate", r["file"], f"video {v} ({subset[v]}) has the same content as {first} ({subset[first]})"))
     return out
 
-# %% ../nbs/24_prepare.ipynb #f44ac4ef
+# %% ../nbs/24_prepare.ipynb #d6c7936c
 def orphan_problems(
     features, # A feature source
     videos, # Annotated videos
@@ -352,7 +357,7 @@ def orphan_problems(
         names = [(v, str(p)) for t in ends for v, p in _files(t).items()]
     return [Problem("orphan", where, f"video {v} is not in the annotation file") for v, where in names if v not in videos]
 
-# %% ../nbs/24_prepare.ipynb #64275925
+# %% ../nbs/24_prepare.ipynb #6c7aabf7
 def _multiples(low, high, k):
     "How many multiples of `k` lie strictly between"
     return np.maximum(0, np.ceil(high/k) - np.floor(low/k) - 1)
@@ -369,7 +374,7 @@ def level_counts(
         out.append(np.where(high > low, _multiples(low, high, 2**l) - near, 0))
     return np.stack(out, 1).astype(int)
 
-# %% ../nbs/24_prepare.ipynb #23efd0d1
+# %% ../nbs/24_prepare.ipynb #45b93468
 def level_shares(
     segments:np.ndarray, # `(N, 2)` events in grid steps
     *,
@@ -380,6 +385,7 @@ def level_shares(
     ends = [reach*2**l for l in range(levels - 1)]
     return (level_counts(segments, list(zip([0., *ends], [*ends, math.inf]))) > 0).mean(0)
 
+# %% ../nbs/24_prepare.ipynb #954eb005
 def suggest_ranges(
     segments:np.ndarray, # `(N, 2)` training events in grid steps
     *,
@@ -393,7 +399,7 @@ def suggest_ranges(
         best = max(tries, key=lambda t: t[2].min())
         if best[2].min() >= least or levels == 1: return best
 
-# %% ../nbs/24_prepare.ipynb #4b856ba9
+# %% ../nbs/24_prepare.ipynb #33cac899
 def train_segments(
     annotations:Annotations, # A data set with a split `train`
     clock:Clock, # Time line of its features
@@ -401,7 +407,7 @@ def train_segments(
     "All training events, in grid steps"
     return clock.index(np.concatenate([annotations.events(v)[0] for v in annotations.videos("train")]))
 
-# %% ../nbs/24_prepare.ipynb #bfc55e87
+# %% ../nbs/24_prepare.ipynb #e3f9c603
 @dataclass(repr=False)
 class CheckReport:
     "What `check` found"
@@ -440,24 +446,24 @@ class CheckReport:
     def __repr__(self): return f"CheckReport({self.found.root}: {self.errors} errors, {self.warnings} warnings in {len(self.rows):,} videos)"
     def _repr_html_(self): return "".join(map(_html, self.sheets()))
 
-# %% ../nbs/24_prepare.ipynb #373dd86f
+# %% ../nbs/24_prepare.ipynb #611d96b9
 def _common(values):
     "Values and how often, the most frequent first"
     c = Counter(values).most_common()
     return ", ".join(f"{v} ({n:,})" if len(c) > 1 else f"{v}" for v, n in c[:3]) + (" ..." if len(c) > 3 else "")
 
 def _file_sheet(r):
-    "A line for each file of a video: what its thousands of instances have in common"
-    parts, out = _modalities(r.found.features), []
-    ends = [e.strip("_") or m for (e, _), m in zip(r.found.features.visual + r.found.features.audio, parts)] if isinstance(r.found.features, FeatureFolder) else parts
-    for i, (m, end) in enumerate(zip(parts, ends)):
+    "A line for each file of a video"
+    parts, f, out = _modalities(r.found.features), r.found.features, []
+    names = [e.strip("_") or m for (e, _), m in zip(f.visual + f.audio, parts)] if isinstance(f, FeatureFolder) else parts
+    for i, (m, name) in enumerate(zip(parts, names)):
         rows = [x[i] for x in r.rows.values()]
         good = [x for x in rows if "fault" not in x]
-        step = f"{r.steps[m]:.3f}" if m in r.steps else ""
-        out.append([end, f"{len(good):,} of {len(rows):,}", _common(x["dim"] for x in good), _common(x["dtype"] for x in good),
-                    f"{np.median([x['steps'] for x in good]):.0f}" if good else "", step])
+        out.append([name, f"{len(good):,} of {len(rows):,}", _common(x["dim"] for x in good), _common(x["dtype"] for x in good),
+                    f"{np.median([x['steps'] for x in good]):.0f}" if good else "", f"{r.steps[m]:.3f}" if m in r.steps else ""])
     return "Files", ["file of a video", "sound", "width", "dtype", "median steps", "estimated step (s)"], out
 
+# %% ../nbs/24_prepare.ipynb #616ec4e4
 def _split_sheet(a):
     "A line for each split"
     if a is None: return "Splits", [], []
@@ -469,6 +475,7 @@ def _split_sheet(a):
         out.append([s or "all", f"{len(videos):,}", f"{sum(a.duration[v] for v in videos)/3600:.1f}", f"{len(length):,}", str(len(set(t["label"]))), *q])
     return "Splits", ["split", "videos", "hours", "events", "classes", "event length (s): 10 %", "50 %", "90 %"], out
 
+# %% ../nbs/24_prepare.ipynb #35a3ef2c
 def _kind_sheet(problems):
     "A line for each kind of problem, errors first"
     count = Counter(p.kind for p in problems)
@@ -487,20 +494,22 @@ def _range_sheet(r):
     rows = [[l + 1, f"{a:g} to {b:g}" if b < math.inf else f"{a:g} and more", f"{100*s:.0f} %"] for l, a, b, s in zip(range(n), [0., *ends], [*ends, math.inf], shares)]
     return f"Regression ranges that suit the training events: --model.levels {n} --model.reach {reach:g}", ["level", "range (grid steps)", "events answered for"], rows
 
+# %% ../nbs/24_prepare.ipynb #aad4bb88
 def _html(sheet):
     "A table as HTML"
     from html import escape
     title, columns, rows = sheet
-    cells = lambda tag, xs: "".join(f'<{tag} style="text-align:left">{escape(str(x))}</{tag}>' for x in xs)
-    return (f'<table><caption style="text-align:left;white-space:nowrap">{escape(title)}</caption><thead><tr>{cells("th", columns)}</tr></thead>'
-            f'<tbody>{"".join(f"<tr>{cells(chr(116) + chr(100), r)}</tr>" for r in rows)}</tbody></table>')
+    line = lambda tag, cells: "<tr>" + "".join(f'<{tag} style="text-align:left">{escape(str(x))}</{tag}>' for x in cells) + "</tr>"
+    return (f'<table><caption style="text-align:left;white-space:nowrap">{escape(title)}</caption><thead>{line("th", columns)}</thead><tbody>'
+            + "".join(line("td", r) for r in rows) + "</tbody></table>")
 
-# %% ../nbs/24_prepare.ipynb #8dc36c5c
+# %% ../nbs/24_prepare.ipynb #1281e59c
 def _lengths(rows, modalities):
     "Modality to video to steps, of videos whose files are sound"
     sound = {v: r for v, r in rows.items() if not any("fault" in x for x in r)}
     return {m: {v: min(x["steps"] for x, k in zip(r, modalities) if k == m) for v, r in sound.items()} for m in dict.fromkeys(modalities)} if sound else {}
 
+# %% ../nbs/24_prepare.ipynb #5c7b0846
 def _clock_and_ranges(annotations, found, lengths):
     "Problems of time, estimated steps, and suggested ranges"
     steps, problems = clock_problems(annotations, lengths, found.clock)
@@ -515,6 +524,7 @@ def _clock_and_ranges(annotations, found, lengths):
     where = np.repeat(np.array(videos, dtype=object), [len(annotations.events(v)[0]) for v in videos])
     return problems + [Problem("too short", where[i], f"the event of {np.ptp(segments[i])*found.clock.step:.2f} s lies between two segment centres") for i in lost], steps, ranges
 
+# %% ../nbs/24_prepare.ipynb #59a30a46
 def check(
     root=".", # Folder of the data set
     *,
@@ -541,7 +551,7 @@ def check(
     problems += annotation_problems(known) + file_problems(rows) + timing + duplicate_problems(rows, known.subset)
     return CheckReport(found, known, rows, problems + orphan_problems(found.features, known.duration), steps, ranges)
 
-# %% ../nbs/24_prepare.ipynb #3a09e1df
+# %% ../nbs/24_prepare.ipynb #2b11a60e
 def write_table(
     report:CheckReport, # What to write
     path, # `.csv` file
@@ -554,6 +564,7 @@ def write_table(
         for v, rows in report.rows.items():
             for r in rows: out.writerow(dict(r, video=v, split=report.annotations.subset[v]))
 
+# %% ../nbs/24_prepare.ipynb #9d85ffcc
 def write_clean(
     report:CheckReport, # A check
     path, # Annotation file to write
@@ -566,7 +577,7 @@ def write_clean(
     Path(path).write_text(json.dumps(d, ensure_ascii=False), encoding="utf-8")
     return left - len(d["database"])
 
-# %% ../nbs/24_prepare.ipynb #5e598f76
+# %% ../nbs/24_prepare.ipynb #f3847b11
 def _stamp(paths):
     "A number that changes when a source file does"
     facts = [(p.name, (s := p.stat()).st_size, s.st_mtime_ns) for p in paths]
@@ -580,6 +591,7 @@ def _header_job(job):
     except (OSError, ValueError) as e: return str(e)
     return len(x), _stamp([p for p, _ in paths])
 
+# %% ../nbs/24_prepare.ipynb #a3f7be6b
 def plan_store(
     found:Located, # What to pack
     *,
@@ -608,7 +620,7 @@ def _simulated(found, meta):
         for m in meta.values(): m.update({k: v for k, v in read_json(note).items() if k != "note"})
     return meta
 
-# %% ../nbs/24_prepare.ipynb #ff589728
+# %% ../nbs/24_prepare.ipynb #3e4329bd
 _record = np.dtype([("stamp", "<u4"), ("visual", "<u4"), ("audio", "<u4")]) # Of each video: stamp of its sources when packed, checksums of what was written
 
 def _header(meta, rows):
@@ -634,7 +646,7 @@ def _reserve(path, head, size):
             if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
             f.truncate(size)
 
-# %% ../nbs/24_prepare.ipynb #47778934
+# %% ../nbs/24_prepare.ipynb #7dec3ac2
 def _sizes(plan):
     "Modality to bytes of its header and of its file"
     rows = sum(n for _, n in plan["videos"].values())
@@ -658,7 +670,7 @@ def _begin(partial, plan):
 
 def _records(partial): return np.fromfile(partial/"records", dtype=_record)
 
-# %% ../nbs/24_prepare.ipynb #acf98240
+# %% ../nbs/24_prepare.ipynb #c79e120d
 def _pack_job(job):
     "Copy one video into the arrays, then record it"
     partial, features, video, i, first, steps, stamp, plan = job
@@ -677,12 +689,13 @@ def _verify_job(job):
     read = {m: np.load(partial/"store"/f"{m}.npy", mmap_mode="r")[first:first+steps] for m in ("visual", "audio")}
     return record == (stamp, *(zlib.crc32(np.ascontiguousarray(x)) for x in read.values()))
 
-# %% ../nbs/24_prepare.ipynb #5f43d089
+# %% ../nbs/24_prepare.ipynb #11e156bb
 def _jobs(partial, found, plan):
     "A job for each video"
     small = {m: dict(dtype=plan[m]["dtype"], head=h) for m, (h, _) in _sizes(plan).items()}
     return [(partial, found.features, v, i, *plan["videos"][v], s, small) for i, (v, s) in enumerate(zip(plan["videos"], plan["stamps"]))]
 
+# %% ../nbs/24_prepare.ipynb #cb57da55
 def _fill(partial, found, plan, workers, progress):
     "Pack what is not packed, read everything back, and pack once more what reads back wrong; returns how many videos were already there"
     jobs, earlier = _jobs(partial, found, plan), None
@@ -696,7 +709,7 @@ def _fill(partial, found, plan, workers, progress):
         for j in bad: _write_at(partial/"records", np.zeros(1, _record), j[3]*_record.itemsize)
     raise OSError(errno.EIO, f"video {bad[0][2]!r} reads back differently than it was written; the disk cannot be trusted", str(partial))
 
-# %% ../nbs/24_prepare.ipynb #3382aef5
+# %% ../nbs/24_prepare.ipynb #6ca77006
 @contextmanager
 def _locked(partial):
     "Hold the work folder; raises `RuntimeError` when another program does"
@@ -709,6 +722,7 @@ def _locked(partial):
         except OSError: raise RuntimeError(f"another program is packing into {partial}: wait for it, or end it") from None
         yield
 
+# %% ../nbs/24_prepare.ipynb #41db8bcc
 @contextmanager
 def _or_disk_full(partial, need):
     "Turn a full disk into an error that says what to do, and leave nothing behind"
@@ -718,6 +732,7 @@ def _or_disk_full(partial, need):
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(e.errno, f"the disk is full: the store needs {need/1e9:.2f} GB there; free some space or choose another folder; nothing was left behind", str(partial)) from None
 
+# %% ../nbs/24_prepare.ipynb #81d93f7b
 def _finish(partial, out, plan):
     "Write the manifest, make everything durable, and let the store appear"
     sums = _records(partial)
@@ -729,7 +744,7 @@ def _finish(partial, out, plan):
     os.replace(partial/"store", out)
     shutil.rmtree(partial)
 
-# %% ../nbs/24_prepare.ipynb #6a428be8
+# %% ../nbs/24_prepare.ipynb #57f91728
 @dataclass(frozen=True)
 class Packed:
     "What `pack` did"
@@ -772,7 +787,7 @@ def pack(
         _finish(partial, out, plan)
     return Packed(out, *facts, need, earlier)
 
-# %% ../nbs/24_prepare.ipynb #f45fb4df
+# %% ../nbs/24_prepare.ipynb #f2d652b4
 def describe(
     found:Located, # What to describe, from `locate`
 ) -> dict: # Ready for JSON
@@ -790,7 +805,7 @@ def describe(
                     event_seconds=[round(float(x), 2) for x in np.quantile(t["end"] - t["start"], [.1, .5, .9])] if len(t["start"]) else [])
     return out
 
-# %% ../nbs/24_prepare.ipynb #deca3967
+# %% ../nbs/24_prepare.ipynb #b392853e
 def settings(
     found:Located, # A data set, from `locate`
     *,
@@ -807,6 +822,7 @@ def settings(
            "model.visual_dim": found.features.visual_dim, "model.audio_dim": found.features.audio_dim, "model.classes": len(a.labels)}
     return out | dict(zip(("model.levels", "model.reach"), ranges or suggest_ranges(train_segments(a, c))))
 
+# %% ../nbs/24_prepare.ipynb #011f73b7
 def as_options(
     changes:dict, # Dotted field to value
     *,
@@ -814,5 +830,7 @@ def as_options(
 ) -> str:
     "Configuration fields as command-line options"
     base = Config.preset(preset)
-    same = lambda k, v: str(getattr(getattr(base, k.split(".")[0]), k.split(".")[1])) == str(v) or getattr(getattr(base, k.split(".")[0]), k.split(".")[1]) == v
+    def same(name, value):
+        section, field = name.split(".")
+        return str(getattr(getattr(base, section), field)) == str(value) or getattr(getattr(base, section), field) == value
     return " ".join(f"--{k} {v:g}" if isinstance(v, float) else f"--{k} {v}" for k, v in changes.items() if not same(k, v))

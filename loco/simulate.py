@@ -23,7 +23,7 @@ def named_rng(
     key = hashlib.blake2b(repr(names).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.SFC64(int.from_bytes(key, "little")))
 
-# %% ../nbs/23_simulate.ipynb #94b4e1d1
+# %% ../nbs/23_simulate.ipynb #853112e6
 def presence(
     segments:np.ndarray, # `(N, 2)` start and end in seconds
     clock:Clock, # Time line of the features
@@ -36,7 +36,7 @@ def presence(
     inside = np.minimum(segments[:, 1:], start + width) - np.maximum(segments[:, :1], start)
     return (np.clip(inside, 0, None) / width).astype(np.float32)
 
-# %% ../nbs/23_simulate.ipynb #29a3e67d
+# %% ../nbs/23_simulate.ipynb #9507aa5a
 def window_noise(
     rng:np.random.Generator, # Source of chance
     *,
@@ -54,7 +54,7 @@ def window_noise(
     x *= np.float32(1/math.sqrt(overlap*(256**2 - 1)/12))
     return x
 
-# %% ../nbs/23_simulate.ipynb #4febc392
+# %% ../nbs/23_simulate.ipynb #1211eb6b
 def add_path(
     x:np.ndarray, # `(T, D)`, changed in place
     keys:np.ndarray, # `(K, D)` values at the key frames
@@ -69,7 +69,7 @@ def add_path(
         move += keys[k]
         part += move
 
-# %% ../nbs/23_simulate.ipynb #10696516
+# %% ../nbs/23_simulate.ipynb #6eb6e34a
 latent = 16 # Numbers that describe a scene
 
 def scene_keys(
@@ -81,14 +81,14 @@ def scene_keys(
     z = rng.standard_normal((count + 1, latent), dtype=np.float32)
     return (z[1:] + z[0]) * np.float32(math.sqrt(.5))
 
-# %% ../nbs/23_simulate.ipynb #bd536b33
+# %% ../nbs/23_simulate.ipynb #2d79138e
 def _pair(names, rows, dims, alignment):
     "A `(rows, D)` matrix for each modality, correlated where they are equally wide"
     v, a = (named_rng(*names, m).standard_normal((rows, d), dtype=np.float32) for m, d in zip(("visual", "audio"), dims))
     if dims[0] == dims[1]: a = np.float32(alignment)*v + np.float32(math.sqrt(1 - alignment**2))*a
     return v, a
 
-# %% ../nbs/23_simulate.ipynb #feae0285
+# %% ../nbs/23_simulate.ipynb #28066990
 def distractor_events(
     rng:np.random.Generator, # Source of chance
     *,
@@ -102,7 +102,7 @@ def distractor_events(
     start = rng.random(n)*(duration - length)
     return np.stack([start, start + length], 1), rng.integers(0, classes, n)
 
-# %% ../nbs/23_simulate.ipynb #62cbf2e1
+# %% ../nbs/23_simulate.ipynb #d06a1325
 class SimulatedFeatures:
     "Features of annotated videos, computed on demand from a seed; simulated, not real"
     def __init__(self,
@@ -164,7 +164,7 @@ class SimulatedFeatures:
         x *= np.float32(1/math.sqrt(1 + r["noise"]**2 + r["scene"]**2))
         return x
 
-# %% ../nbs/23_simulate.ipynb #d062a8ef
+# %% ../nbs/23_simulate.ipynb #ac426fae
 splits = {"train": 6489, "validation": 2134, "test": 2167} # UnAV-100's videos
 
 _durations = (10, 26.9, 36, 39, 42, 43.9, 45.3, 47.9, 50, 54, 60) # Seconds, deciles
@@ -177,7 +177,7 @@ _lengths = ((.018, .769, .968, .998, .999, 1), (.010, .127, .294, .555, .904, 1)
 def _quantile(table, u): return np.interp(u, np.linspace(0, 1, len(table)), table)
 def _choice(rng, table): return int(np.searchsorted(np.cumsum(table)/np.sum(table), rng.random(), side="right"))
 
-# %% ../nbs/23_simulate.ipynb #faf71076
+# %% ../nbs/23_simulate.ipynb #884d9314
 def place(
     rng:np.random.Generator, # Source of chance
     lengths:np.ndarray, # `(N,)` lengths as shares of the video
@@ -188,7 +188,7 @@ def place(
     end = np.cumsum(gaps[:-1] + lengths)
     return np.stack([end - lengths, end], 1)
 
-# %% ../nbs/23_simulate.ipynb #87bce998
+# %% ../nbs/23_simulate.ipynb #f63c7658
 def _random_video(rng, frequency):
     "Duration in seconds, and rows of start, end and class"
     duration, n = round(float(_quantile(_durations, rng.random())), 2), _choice(rng, _counts) + 1
@@ -199,6 +199,7 @@ def _random_video(rng, frequency):
     rows = [(s, e, int(c)) for k, c in enumerate(kinds) for s, e in place(rng, lengths[which == k])]
     return duration, [(math.floor(s*duration*1e3)/1e3, min(duration, math.ceil(e*duration*1e3)/1e3), c) for s, e, c in rows]
 
+# %% ../nbs/23_simulate.ipynb #49fa3a5c
 def random_annotations(
     videos:int=sum(splits.values()), # Number of videos, split as UnAV-100 is
     *,
@@ -218,7 +219,7 @@ def random_annotations(
     labels = [f"class {c:0{len(str(classes - 1))}}" for c in range(classes)]
     return Annotations.from_dict({"database": database}, labels=labels, where="random annotations")
 
-# %% ../nbs/23_simulate.ipynb #2187807d
+# %% ../nbs/23_simulate.ipynb #583092c3
 def simulated_dataset(
     annotations:Annotations|None=None, # Real annotations; random ones when `None`
     *,
@@ -234,7 +235,7 @@ def simulated_dataset(
     if annotations is None: annotations = random_annotations(videos, classes=classes, seed=seed)
     return annotations, SimulatedFeatures(annotations, clock, visual_dim=visual_dim, audio_dim=audio_dim, seed=seed, **recipe)
 
-# %% ../nbs/23_simulate.ipynb #d1c0e681
+# %% ../nbs/23_simulate.ipynb #f4401e2d
 def annotations_dict(
     annotations:Annotations, # What to write
     *,
@@ -245,7 +246,7 @@ def annotations_dict(
     events = lambda v: [dict(segment=[float(s), float(e)], label=annotations.labels[c], label_id=int(c)) for (s, e), c in zip(*annotations.events(v))]
     return dict(version=version, **extra, database={v: dict(duration=annotations.duration[v], subset=s, annotations=events(v)) for v, s in annotations.subset.items()})
 
-# %% ../nbs/23_simulate.ipynb #41426c84
+# %% ../nbs/23_simulate.ipynb #156d915f
 def write_npy_layout(
     root, # Folder to write into
     items, # Triples: video id, visual `(T, Dv)`, audio `(T, Da)`
@@ -260,7 +261,7 @@ def write_npy_layout(
             if x.shape[1] != sum(d for _, d in files): raise ValueError(f"layout {layout} is {sum(d for _, d in files)} wide, video {video!r} has {x.shape[1]}")
             for (end, _), y in zip(files, np.split(x, np.cumsum([d for _, d in files])[:-1], axis=1)): np.save(Path(root)/f"{video}{end}.npy", y)
 
-# %% ../nbs/23_simulate.ipynb #994f9dec
+# %% ../nbs/23_simulate.ipynb #a4f44d32
 def write_simulated(
     out, # Folder of the data set
     annotations:Annotations, # Its annotations

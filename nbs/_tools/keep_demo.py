@@ -11,11 +11,12 @@ from common import ROOT
 import torch
 from loco.config import Config
 from loco.inference import read_predictions
-from loco.training import busiest, open_data, read_history
+from loco.training import busiest, open_data, read_history, surest
 
-def strong(found, videos, least=.1):
-    "The detections of some videos that score enough to be drawn, as lists"
-    keep = [i for i,(v,p) in enumerate(zip(found['video'], found['score'])) if v in videos and p >= least]
+def drawn(found, annotations, videos):
+    "The detections of some videos that are drawn, as lists"
+    found = surest(found, annotations)
+    keep = [i for i,v in enumerate(found['video']) if v in videos]
     return {k: [round(float(found[k][i]), 3) if k in ('start', 'end', 'score') else str(found[k][i]) for i in keep] for k in found}
 
 def main(runs=ROOT/'runs', names=('base', 'loco')):
@@ -25,7 +26,7 @@ def main(runs=ROOT/'runs', names=('base', 'loco')):
     kept = {'command': 'make demo', 'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)), 'videos': videos, 'runs': {}}
     for name in names:
         kept['runs'][name] = {'test': json.loads((runs/name/'metrics_test.json').read_text()), 'history': read_history(runs/name),
-                              'detections': strong(read_predictions(runs/name/'predictions_test.json'), videos)}
+                              'detections': drawn(read_predictions(runs/name/'predictions_test.json'), annotations, videos)}
     out = ROOT/'nbs'/'results'/'demo.json'
     out.write_text(json.dumps(kept) + '\n')
     print(f'written: {out.relative_to(ROOT)}, {out.stat().st_size/1000:.0f} kB')
