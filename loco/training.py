@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_data', 'training_batches', 'Objective', 'parameter_groups', 'make_optimizer', 'learning_rate', 'seed_step',
            'Average', 'pick_device', 'processes', 'Run', 'train_step', 'train_epoch', 'validate', 'summary',
-           'save_best', 'save_run', 'restore_run', 'train', 'load_run', 'evaluate', 'read_history', 'busiest', 'surest',
+           'save_best', 'save_run', 'restore_run', 'train', 'load_run', 'evaluate', 'read_history', 'mixed', 'surest',
            'plot_runs']
 
 # %% ../nbs/17_training.ipynb #a286b43c
@@ -402,16 +402,16 @@ def read_history(
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; is {folder} the folder of a run?')
     return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()]
 
-# %% ../nbs/17_training.ipynb #7ce6da16
-def busiest(
+# %% ../nbs/17_training.ipynb #dfbf4e5a
+def mixed(
     annotations, # `Annotations`
     *,
     subset:str, # Split
     n:int, # How many
 ) -> list[str]: # Videos
-    "The videos of a split with the most classes, and among those with the most events"
-    labels = lambda v: annotations.events(v)[1].tolist()
-    return sorted(annotations.videos(subset), key=lambda v: (-len(set(labels(v))), -len(labels(v))))[:n]
+    "The first videos of a split in which several classes happen"
+    several = [v for v in annotations.videos(subset) if len(set(annotations.events(v)[1].tolist())) > 1]
+    return several[:n]
 
 # %% ../nbs/17_training.ipynb #d15e474a
 def surest(
@@ -442,7 +442,7 @@ def plot_runs(
     rows = {'ground truth': annotations.table(subset), **{o.name: surest(read_predictions(o/f'predictions_{subset}.json'), annotations) for o in folders}}
     panels = {'training loss': ['total'], 'validation mAP (%)': ['mAP'], 'sigma': ['sigma']}
     pictures = {'curves': curves({o.name: read_history(o) for o in folders}, panels=panels)}
-    for v in busiest(annotations, subset=subset, n=videos):
+    for v in mixed(annotations, subset=subset, n=videos):
         pictures[v] = timeline(rows, video=v, duration=annotations.duration[v], title=v)
     out.mkdir(parents=True, exist_ok=True)
     for name,fig in pictures.items(): fig.savefig(out/f'{name}.png', dpi=150)

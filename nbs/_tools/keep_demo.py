@@ -11,7 +11,7 @@ from common import ROOT
 import torch
 from loco.config import Config
 from loco.inference import read_predictions
-from loco.training import busiest, open_data, read_history, surest
+from loco.training import mixed, open_data, read_history, surest
 
 def drawn(found, annotations, videos):
     "The detections of some videos that are drawn, as lists"
@@ -22,7 +22,7 @@ def drawn(found, annotations, videos):
 def main(runs=ROOT/'runs', names=('base', 'loco')):
     cfg = Config.from_dict(json.loads((runs/'loco'/'run.json').read_text()))
     annotations, _ = open_data(cfg)
-    videos = busiest(annotations, subset='test', n=6)
+    videos = mixed(annotations, subset='test', n=6)
     kept = {'command': 'make demo', 'torch': torch.__version__, 'python': platform.python_version(), 'cores': len(os.sched_getaffinity(0)), 'videos': videos, 'runs': {}}
     for name in names:
         kept['runs'][name] = {'test': json.loads((runs/name/'metrics_test.json').read_text()), 'history': read_history(runs/name),
