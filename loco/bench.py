@@ -31,6 +31,7 @@ from .cdp import CDPAttention, WindowAttention
 from .config import Config
 from .data import Annotations, Batch, FeatureFolder, FeatureStore, VideoDataset, batches, find_unav100, write_store
 from .inference import candidates, detect, evaluating, to_events
+from .memory import reuse_memory
 from .metric import mean_ap
 from .model import LoCo
 from .nms import soft_nms
@@ -78,7 +79,7 @@ def bandwidth(
     b = torch.ones_like(a)
     return mib*2**20 / best(b.copy_, a, seconds=seconds)
 
-# %% ../nbs/26_bench.ipynb #4ad79254
+# %% ../nbs/26_bench.ipynb #58649bf8
 def processor() -> str:
     "Name of the CPU"
     try: return next(l.split(':', 1)[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
@@ -100,7 +101,7 @@ def machine(
     return dict(device=who, cores=os.cpu_count(), threads=torch.get_num_threads(), python=platform.python_version(), torch=torch.__version__,
                 matrix=rates, memory=bandwidth(device=device), cache=None if torch.device(device).type == 'cuda' else bandwidth(8, device=device))
 
-# %% ../nbs/26_bench.ipynb #26d5164b
+# %% ../nbs/26_bench.ipynb #1685fc0a
 @dataclass(frozen=True)
 class Size:
     "How large the things are that are measured"
@@ -122,7 +123,7 @@ class Size:
 sizes = {'paper': Size(), 'tiny': Size(dim=32, features=48, steps=64, batch=2, videos=12, candidates=60, longest=512, hour=512, stored=12, epoch=8, matrices=(256,), seconds=.02)}
 tiny = sizes['tiny']
 
-# %% ../nbs/26_bench.ipynb #2cca22a8
+# %% ../nbs/26_bench.ipynb #81f8c2c4
 variants = {
     'base':        dict(cross='none', pyramid=False, lcc=False),
     'base+GB':     dict(cross='global', lcc=False),
@@ -142,7 +143,7 @@ def settings(
     model = cfg.model.replace(dim=size.dim, visual_dim=size.features, audio_dim=size.features, max_steps=size.steps, **variants[variant])
     return cfg.replace(model=model, train=cfg.train.replace(batch=size.batch, **train))
 
-# %% ../nbs/26_bench.ipynb #507b783f
+# %% ../nbs/26_bench.ipynb #c4d041be
 def random_batch(
     size:Size, # How large
     *,
@@ -160,7 +161,7 @@ def random_batch(
     return Batch(visual, audio, torch.ones(B, T, dtype=torch.bool), segments, torch.randint(0, 100, (B, events), generator=g),
                  [f'video {i}' for i in range(B)], torch.full((B,), duration, dtype=torch.float64))
 
-# %% ../nbs/26_bench.ipynb #ce2f0bbd
+# %% ../nbs/26_bench.ipynb #8adc989a
 def figure(
     what:str, # What was measured
     value:float|None, # The number; None where there is none
@@ -170,7 +171,7 @@ def figure(
     "One line of the report"
     return dict(what=what, value=value, unit=unit, **goal)
 
-# %% ../nbs/26_bench.ipynb #7d542a01
+# %% ../nbs/26_bench.ipynb #41f7986d
 def _iou(a, b):
     inter = min(a[1], b[1]) - max(a[0], b[0])
     return inter/(a[1] - a[0] + b[1] - b[0] - inter) if inter > 0 else 0.
@@ -194,7 +195,7 @@ def soft_nms_loop(
             for o in pool: o[0] *= math.exp(-_iou(o[2], top[2])**2/sigma)
     return sorted(kept, key=lambda o: -o[0])[:keep]
 
-# %% ../nbs/26_bench.ipynb #fff195ab
+# %% ../nbs/26_bench.ipynb #dddb68e4
 def precision_loop(
     right, # Whether each detection is right, by falling score
     events:int, # How many there are to find
@@ -224,7 +225,7 @@ def mean_ap_loop(
         total += precision_loop(right, count)
     return total/len(names)/len(thresholds)
 
-# %% ../nbs/26_bench.ipynb #0a15f981
+# %% ../nbs/26_bench.ipynb #1eba3dcd
 def assign_targets_loop(
     segments:Tensor, # `(B, N, 2)` grid steps
     labels:Tensor, # `(B, N)`
@@ -241,7 +242,7 @@ def assign_targets_loop(
             if c >= 0 and s < t < e and low <= max(t - s, e - t) < high: found[b, p, c] = (t - s)/stride, (e - t)/stride
     return found
 
-# %% ../nbs/26_bench.ipynb #38dd7845
+# %% ../nbs/26_bench.ipynb #488f7016
 def sample_loop(
     x:Tensor, # `(B, T, D)` keys or values
     positions:Tensor, # `(B, nW, H, W)` where each head samples, in grid steps
@@ -257,7 +258,7 @@ def sample_loop(
         y[b, t, h], valid[b, t, h] = sum(w*x[b, i, h] for i, w in near), True
     return y.flatten(2), valid
 
-# %% ../nbs/26_bench.ipynb #528e5300
+# %% ../nbs/26_bench.ipynb #be280309
 def banded(
     q:Tensor, # `(B, T, D)` queries
     k:Tensor, # `(B, T, D)` keys
@@ -287,7 +288,7 @@ def cdp_loop(
     (k, in_k), (v, in_v) = (sample_loop(x, layer.windows(x, mask), mask) for x in (k, v))
     return banded(q, k, v, mask, in_k & in_v, window=layer.adapt.window)
 
-# %% ../nbs/26_bench.ipynb #716f5f6d
+# %% ../nbs/26_bench.ipynb #90f91c63
 def moving(
     dim:int, # Channels `D`
     *,
@@ -299,7 +300,7 @@ def moving(
     nn.init.normal_(layer.adapt.proj.weight, std=.5/dim**.5)
     return layer
 
-# %% ../nbs/26_bench.ipynb #58d33dfe
+# %% ../nbs/26_bench.ipynb #79220922
 def plain_conv(
     x:Tensor, # `(B, T, C)`
     weight:Tensor, # `(C', C, k)`
@@ -322,7 +323,7 @@ def plain_layers(
     try: yield
     finally: blocks.conv_time = fast
 
-# %% ../nbs/26_bench.ipynb #6d2eacd1
+# %% ../nbs/26_bench.ipynb #d4965961
 def multiply_adds(
     model:nn.Module, # In training mode, so that LCC is counted
     batch:Batch, # Its input
@@ -332,7 +333,7 @@ def multiply_adds(
         model(batch.visual, batch.audio, batch.mask)
     return counter.get_total_flops()//2
 
-# %% ../nbs/26_bench.ipynb #6d78a66e
+# %% ../nbs/26_bench.ipynb #8afd34a9
 class Trainer:
     "A model with all it needs to take a training step on a random batch"
     def __init__(self,
@@ -357,7 +358,7 @@ class Trainer:
         "One training step"
         return train_step(self.objective, self.optimizer, batch or self.batch, lr=1e-4, cfg=self.cfg.train)
 
-# %% ../nbs/26_bench.ipynb #5603b21c
+# %% ../nbs/26_bench.ipynb #b4b0c6c6
 def train(
     size:Size, # How large
     *,
@@ -381,7 +382,7 @@ def train(
         figure('rate', trainer.work/seconds, 'FLOP/s'), figure('share of the best matrix rate', trainer.work/seconds/max(rate.values()), 'share', **goal),
         figure('share of matmul alone', trainer.work/seconds/rate['matmul'], 'share')], matrix=rate, peak=dict(below=6e9))
 
-# %% ../nbs/26_bench.ipynb #447aaeed
+# %% ../nbs/26_bench.ipynb #4a202e52
 def inference(
     size:Size, # How large
     *,
@@ -399,7 +400,7 @@ def inference(
     return dict(figures=[figure('time', whole, 's', below=1), figure('of which after the network', after, 's'),
                          figure('share after the network', after/whole, 'share', below=.05)], peak={})
 
-# %% ../nbs/26_bench.ipynb #d30a2b1f
+# %% ../nbs/26_bench.ipynb #404e8409
 def crowd(
     videos:int, # Number of videos `V`
     count:int, # Candidates a video `N`
@@ -433,7 +434,7 @@ def nms(
     seconds = best(soft_nms, *(x.to(device) for x in data), seconds=size.seconds)
     return dict(figures=[figure('time', seconds, 's', below=2), figure('faster than the loops', loops/seconds, 'times')])
 
-# %% ../nbs/26_bench.ipynb #d849a98c
+# %% ../nbs/26_bench.ipynb #137e14f1
 def test_split(
     size:Size, # How large
 ) -> tuple[dict, str]: # Ground truth as columns, and where it comes from
@@ -457,7 +458,7 @@ def clumsy(
     end = np.maximum(start, truth['end'][i] + g.normal(0, 2, len(i)))
     return dict(video=truth['video'][i], label=label, start=start, end=end, score=g.random(len(i)))
 
-# %% ../nbs/26_bench.ipynb #b9f790f6
+# %% ../nbs/26_bench.ipynb #388b73d3
 def metric(
     size:Size, # How large
     *,
@@ -475,7 +476,7 @@ def metric(
     return dict(figures=[figure(f'time, {len(found["score"]):,} detections on {where}', seconds, 's', below=1),
                          figure(f'faster than the loops, on {len(few[1]["score"]):,} of them', loops/brief, 'times')])
 
-# %% ../nbs/26_bench.ipynb #68d906d7
+# %% ../nbs/26_bench.ipynb #d8d2a14a
 def peak_of(
     f, # What to call
     *,
@@ -491,7 +492,7 @@ def peak_of(
     changes = [e.nbytes() for e in seen.kineto_results.events() if e.name() == '[memory]']
     return int(np.cumsum(changes).max(initial=0))
 
-# %% ../nbs/26_bench.ipynb #6bbe011c
+# %% ../nbs/26_bench.ipynb #8c32778a
 def attend(
     layer:nn.Module, # Called with queries, keys, values and mask
     qkv:Tensor, # `(3, 1, T, D)`
@@ -522,7 +523,7 @@ def crossover(
     i = i[-1]
     return float(np.exp(np.interp(0, d[i:i+2], np.log(x[i:i+2]))))
 
-# %% ../nbs/26_bench.ipynb #11b24ea1
+# %% ../nbs/26_bench.ipynb #5920faa9
 def grow(
     layer:nn.Module, # An attention
     size:Size, # How large
@@ -544,9 +545,11 @@ def growth(
     size:Size, # How large
     *,
     device:str='cpu', # Where
+    keep:bool=False, # Let the process keep freed memory, see `loco.memory`
 ) -> dict:
     "Cost of dynamic perception and of global attention against the length"
     figures, series = [], []
+    if keep: reuse_memory()
     for name, backward in (('forward', False), ('training', True)):
         cdp, full = (grow(l, size, device=device, backward=backward) for l in (moving(size.dim), blocks.GlobalAttention(4)))
         series += [dict(attention=a, **{'pass': name}, **o) for a, rows in (('CDP', cdp), ('global', full)) for o in rows]
@@ -559,7 +562,7 @@ def growth(
     figures.append(figure(f'window, faster than a masked matrix of {naive["steps"]:,} steps', naive['slow']/naive['fast'], 'times'))
     return dict(figures=figures, series=series)
 
-# %% ../nbs/26_bench.ipynb #7b81abca
+# %% ../nbs/26_bench.ipynb #a2082184
 def naive_attention(
     size:Size, # How large
     *,
@@ -575,7 +578,7 @@ def naive_attention(
         fast, slow = (best(f, seconds=size.seconds/4) for f in (lambda: layer(*qkv, mask), lambda: banded(*qkv, mask, valid)))
     return dict(steps=T, fast=fast, slow=slow)
 
-# %% ../nbs/26_bench.ipynb #a388e2c6
+# %% ../nbs/26_bench.ipynb #7e01b5c1
 def hour(
     size:Size, # How large
     *,
@@ -591,7 +594,7 @@ def hour(
     return dict(figures=[figure('time', seconds, 's'), figure('events found', len(found['score'])), figure('faster than playing it', float(batch.durations[0])/seconds, 'times')],
                 peak=dict(below=3e9))
 
-# %% ../nbs/26_bench.ipynb #b9043ff2
+# %% ../nbs/26_bench.ipynb #4d451fc6
 def stored(
     folder:Path, # Where to write
     size:Size, # How large
@@ -616,7 +619,7 @@ def epoch_of(
     "Go through one epoch of batches"
     return sum(1 for _ in batches(dataset, batch=size.batch, seed=0, epoch=0, max_steps=size.steps))
 
-# %% ../nbs/26_bench.ipynb #a2740e9e
+# %% ../nbs/26_bench.ipynb #bbc6b87f
 def targets(
     size:Size, # How large
 ) -> list[dict]: # Figures
@@ -645,7 +648,7 @@ def data(
     return dict(figures=[figure(f'a batch of {size.batch} from the store', each, 's'), figure('share of the training step', each/step, 'share', below=.02),
                          figure('faster than float64 .npy files', loose and loose/each, 'times'), *targets(size)])
 
-# %% ../nbs/26_bench.ipynb #ded06d20
+# %% ../nbs/26_bench.ipynb #e4ea6969
 _starting = '''import time; t = [time.perf_counter()]
 import torch; t.append(time.perf_counter())
 import loco; t.append(time.perf_counter())
@@ -671,7 +674,7 @@ def _elapsed(f, *args):
     f(*args)
     return time.perf_counter() - start
 
-# %% ../nbs/26_bench.ipynb #d12553dd
+# %% ../nbs/26_bench.ipynb #3a4a77c2
 def part_list(
     size:Size, # How large
 ) -> list: # Name, layer, inputs, operations, bytes
@@ -693,7 +696,7 @@ def part_list(
         ('GELU', nn.GELU(), (x(4*D),), 10*n*4*D, rows(4*D, 4*D)),
     ]
 
-# %% ../nbs/26_bench.ipynb #82907a19
+# %% ../nbs/26_bench.ipynb #b17842b7
 def parts(
     size:Size, # How large
     *,
@@ -708,7 +711,7 @@ def parts(
         series.append(dict(part=name, flop=flop, bytes=moved, seconds=seconds, share=flop/seconds/roof))
     return dict(figures=[figure(o['part'], o['share'], 'share') for o in series], series=series, machine=about)
 
-# %% ../nbs/26_bench.ipynb #eb235673
+# %% ../nbs/26_bench.ipynb #d00f65b3
 def hottest(
     f, # What to run
     *,
@@ -738,7 +741,7 @@ def hot(
     for _ in range(2): trainer.step()
     return dict(figures=[figure(o['name'], o['share'], 'share') for o in hottest(trainer.step, device=device)])
 
-# %% ../nbs/26_bench.ipynb #74d4e8d5
+# %% ../nbs/26_bench.ipynb #b9d6facc
 class Resident:
     "Random features and the events of a training split, all on one device"
     def __init__(self,
@@ -769,7 +772,7 @@ class Resident:
         visual, audio = (x[rows].float()*mask[..., None] for x in (self.visual, self.audio))
         return Batch(visual, audio, mask, self.segments[i], self.labels[i], [''], torch.zeros(len(i)))
 
-# %% ../nbs/26_bench.ipynb #eab74323
+# %% ../nbs/26_bench.ipynb #b994433b
 def epoch(
     size:Size, # How large
     *,
@@ -791,7 +794,7 @@ def epoch(
     return dict(figures=[figure(f'an epoch of {len(source):,} videos', seconds, 's'),
                          figure(f'all {schedule} epochs', schedule*seconds, 's', below=300)], peak={})
 
-# %% ../nbs/26_bench.ipynb #cb73ee6f
+# %% ../nbs/26_bench.ipynb #c959b7bf
 def peak_memory(
     device:str='cpu', # Where the work was done
 ) -> int: # Bytes
@@ -802,7 +805,7 @@ def peak_memory(
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
 
-# %% ../nbs/26_bench.ipynb #e0f0748a
+# %% ../nbs/26_bench.ipynb #a031581e
 benchmarks = dict(machine=machine, train=train, inference=inference, nms=nms, map=metric, growth=growth, hour=hour, data=data, imports=imports,
                   parts=parts, hot=hot, epoch=epoch)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['data_app', 'Root', 'Layout', 'Notes', 'Visual', 'Audio', 'Fps', 'Window', 'Stride', 'Workers', 'Quiet', 'Json',
-           'download', 'check', 'pack', 'info', 'simulate']
+           'simulate', 'info', 'check', 'pack', 'download']
 
 # %% ../nbs/25_cli_data.ipynb #2569ab66
 import json, os, time
@@ -56,25 +56,61 @@ def _clock(fps, window, stride):
     if missing and len(missing) < 3: raise ValueError(f"--{' and --'.join(missing)} missing: a clock is all three of --fps, --window and --stride")
     return None if missing else Clock(**given)
 
-# %% ../nbs/25_cli_data.ipynb #7e40787d
+# %% ../nbs/25_cli_data.ipynb #378e8957
 @data_app.command()
-def download(
-    features:Annotated[str, typer.Option(help='Which features: onepeace or i3d-vggish.')]='onepeace',
-    out:Annotated[Path, typer.Option(help='Folder of the data set.')]=Path('data/unav100'),
-    source:Annotated[Optional[Path], typer.Option('--from', help='Take the files from this folder, where you put them by hand, instead of the hub.', show_default=False)]=None,
-    pattern:Annotated[Optional[str], typer.Option(help='Take the features from files of the repository that match, such as "*.zip".', show_default=False)]=None,
-    revision:Annotated[str, typer.Option(help='Branch, tag or commit of the repository.')]='main',
-    workers:Annotated[int, typer.Option(help='Files fetched side by side.')]=4,
+def simulate(
+    out:Annotated[Optional[Path], typer.Option(help='Write a data set into this folder; without it only the rate is measured.', show_default=False)]=None,
+    annotations:Annotated[Optional[Path], typer.Option(help='Real annotations; random ones when not given.', show_default=False)]=None,
+    videos:Annotated[int, typer.Option(help='Number of random videos.')]=10790,
+    classes:Annotated[int, typer.Option(help='Number of random classes.')]=100,
+    layout:Annotated[str, typer.Option(help='What to write: store (packed), onepeace or i3d-vggish (as published).')]='store',
+    visual_dim:Annotated[Optional[int], typer.Option(help='Width of the visual features; of the layout, else 1536.', show_default=False)]=None,
+    audio_dim:Annotated[Optional[int], typer.Option(help='Width of the audio features; of the layout, else 1536.', show_default=False)]=None,
+    fps:Fps=None,
+    window:Window=None,
+    stride:Stride=None,
+    noise:Annotated[float, typer.Option(help='Size of the noise; an event has size 1.')]=2.0,
+    seed:Annotated[int, typer.Option(help='Seed of annotations and features.')]=0,
     quiet:Quiet=False,
 ):
-    "Get UnAV-100's annotations and features. Interrupted, the same command continues; every file is verified."
-    from loco.download import download as get
-    if quiet or source: os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
-    got = get(out, features=features, source=source, pattern=pattern, revision=revision, workers=workers, progress=not quiet)
-    _say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
-    _say(f'Next: loco data check {out} --layout {features}, then loco data pack {out} --layout {features}')
+    "Make features out of nothing, the same on every machine, for tests and timing. They are simulated, and labelled so."
+    from loco.data import Annotations
+    from loco.simulate import simulated_dataset, write_simulated
+    base = Config.preset('unav100-i3d-vggish' if layout == 'i3d-vggish' else 'unav100-onepeace')
+    a, f = simulated_dataset(Annotations.load(annotations) if annotations else None, clock=_clock(fps, window, stride) or base.clock, seed=seed, noise=noise,
+                             visual_dim=visual_dim or base.model.visual_dim, audio_dim=audio_dim or base.model.audio_dim, videos=videos, classes=classes)
+    _say(f'{a}: {f}')
+    if out: return _say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
+    some, start = list(a.duration)[:200], time.perf_counter()
+    size = sum(x.nbytes for v in some for x in f[v])
+    seconds = time.perf_counter() - start
+    _say(f'{size/seconds/1e6:,.0f} MB/s here on one core; all {len(a):,} videos in {seconds/len(some)*len(a):.0f} s, {size/len(some)*len(a)/1e9:.1f} GB that never touch a disk')
 
-# %% ../nbs/25_cli_data.ipynb #05b9d2c6
+# %% ../nbs/25_cli_data.ipynb #344f5dfb
+@data_app.command()
+def info(
+    root:Annotated[Path, typer.Argument(help='Folder of a data set, or a store.', show_default=False)]=Path('.'),
+    layout:Layout='auto',
+    annotations:Notes=None,
+    visual:Visual=None,
+    audio:Audio=None,
+    as_json:Json=False,
+):
+    "Say what is in a data set or a store: widths, clock, videos, steps, bytes, splits, events, classes."
+    from loco.prepare import describe, locate
+    about = describe(locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio))
+    if as_json: print(json.dumps(about))
+    else: _say(_draw((str(root), ['', ''], [[k.replace('_', ' '), _plain(k, v)] for k, v in about.items() if v not in (None, [], {})])))
+
+def _plain(key, value):
+    "A value for a person"
+    if key == 'bytes': return f'{value/1e9:.2f} GB' if value > 1e8 else f'{value/1e6:.1f} MB'
+    if key == 'event_seconds': return '10 % shorter than {} s, median {} s, 10 % longer than {} s'.format(*value)
+    if isinstance(value, dict): return ', '.join(f'{k} {_plain("", v)}' for k, v in value.items())
+    if isinstance(value, list): return ', '.join(map(str, value))
+    return f'{value:,.1f}' if isinstance(value, float) and key == 'hours' else f'{value:,}' if isinstance(value, int) else f'{value:g}' if isinstance(value, float) else str(value)
+
+# %% ../nbs/25_cli_data.ipynb #4c4e0d66
 @data_app.command()
 def check(
     root:Root=Path('.'),
@@ -109,7 +145,7 @@ def _show(report, first, left, clean):
     many = lambda n, what: f"{n:,} {what}{'' if n == 1 else 's'}"
     _say(f'{many(report.errors, "error")}, {many(report.warnings, "warning")} in {many(len(report.rows), "video")}: ' + ('ready to train' if report.ok else 'not ready'))
 
-# %% ../nbs/25_cli_data.ipynb #acb90c09
+# %% ../nbs/25_cli_data.ipynb #e7a9c9c5
 @data_app.command()
 def pack(
     root:Root=Path('.'),
@@ -135,56 +171,20 @@ def pack(
     preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
     _say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store), preset=preset)}')
 
-# %% ../nbs/25_cli_data.ipynb #f4af5e3c
+# %% ../nbs/25_cli_data.ipynb #17813cd3
 @data_app.command()
-def info(
-    root:Annotated[Path, typer.Argument(help='Folder of a data set, or a store.', show_default=False)]=Path('.'),
-    layout:Layout='auto',
-    annotations:Notes=None,
-    visual:Visual=None,
-    audio:Audio=None,
-    as_json:Json=False,
-):
-    "Say what is in a data set or a store: widths, clock, videos, steps, bytes, splits, events, classes."
-    from loco.prepare import describe, locate
-    about = describe(locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio))
-    if as_json: print(json.dumps(about))
-    else: _say(_draw((str(root), ['', ''], [[k.replace('_', ' '), _plain(k, v)] for k, v in about.items() if v not in (None, [], {})])))
-
-def _plain(key, value):
-    "A value for a person"
-    if key == 'bytes': return f'{value/1e9:.2f} GB' if value > 1e8 else f'{value/1e6:.1f} MB'
-    if key == 'event_seconds': return '10 % shorter than {} s, median {} s, 10 % longer than {} s'.format(*value)
-    if isinstance(value, dict): return ', '.join(f'{k} {_plain("", v)}' for k, v in value.items())
-    if isinstance(value, list): return ', '.join(map(str, value))
-    return f'{value:,.1f}' if isinstance(value, float) and key == 'hours' else f'{value:,}' if isinstance(value, int) else f'{value:g}' if isinstance(value, float) else str(value)
-
-# %% ../nbs/25_cli_data.ipynb #2a34cb76
-@data_app.command()
-def simulate(
-    out:Annotated[Optional[Path], typer.Option(help='Write a data set into this folder; without it only the rate is measured.', show_default=False)]=None,
-    annotations:Annotated[Optional[Path], typer.Option(help='Real annotations; random ones when not given.', show_default=False)]=None,
-    videos:Annotated[int, typer.Option(help='Number of random videos.')]=10790,
-    classes:Annotated[int, typer.Option(help='Number of random classes.')]=100,
-    layout:Annotated[str, typer.Option(help='What to write: store (packed), onepeace or i3d-vggish (as published).')]='store',
-    visual_dim:Annotated[Optional[int], typer.Option(help='Width of the visual features; of the layout, else 1536.', show_default=False)]=None,
-    audio_dim:Annotated[Optional[int], typer.Option(help='Width of the audio features; of the layout, else 1536.', show_default=False)]=None,
-    fps:Fps=None,
-    window:Window=None,
-    stride:Stride=None,
-    noise:Annotated[float, typer.Option(help='Size of the noise; an event has size 1.')]=2.0,
-    seed:Annotated[int, typer.Option(help='Seed of annotations and features.')]=0,
+def download(
+    features:Annotated[str, typer.Option(help='Which features: onepeace or i3d-vggish.')]='onepeace',
+    out:Annotated[Path, typer.Option(help='Folder of the data set.')]=Path('data/unav100'),
+    source:Annotated[Optional[Path], typer.Option('--from', help='Take the files from this folder, where you put them by hand, instead of the hub.', show_default=False)]=None,
+    pattern:Annotated[Optional[str], typer.Option(help='Take the features from files of the repository that match, such as "*.zip".', show_default=False)]=None,
+    revision:Annotated[str, typer.Option(help='Branch, tag or commit of the repository.')]='main',
+    workers:Annotated[int, typer.Option(help='Files fetched side by side.')]=4,
     quiet:Quiet=False,
 ):
-    "Make features out of nothing, the same on every machine, for tests and timing. They are simulated, and labelled so."
-    from loco.data import Annotations
-    from loco.simulate import simulated_dataset, write_simulated
-    base = Config.preset('unav100-i3d-vggish' if layout == 'i3d-vggish' else 'unav100-onepeace')
-    a, f = simulated_dataset(Annotations.load(annotations) if annotations else None, clock=_clock(fps, window, stride) or base.clock, seed=seed, noise=noise,
-                             visual_dim=visual_dim or base.model.visual_dim, audio_dim=audio_dim or base.model.audio_dim, videos=videos, classes=classes)
-    _say(f'{a}: {f}')
-    if out: return _say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
-    some, start = list(a.duration)[:200], time.perf_counter()
-    size = sum(x.nbytes for v in some for x in f[v])
-    seconds = time.perf_counter() - start
-    _say(f'{size/seconds/1e6:,.0f} MB/s here on one core; all {len(a):,} videos in {seconds/len(some)*len(a):.0f} s, {size/len(some)*len(a)/1e9:.1f} GB that never touch a disk')
+    "Get UnAV-100's annotations and features. Interrupted, the same command continues; every file is verified."
+    from loco.download import download as get
+    if quiet or source: os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
+    got = get(out, features=features, source=source, pattern=pattern, revision=revision, workers=workers, progress=not quiet)
+    _say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
+    _say(f'Next: loco data check {out} --layout {features}, then loco data pack {out} --layout {features}')

@@ -409,9 +409,9 @@ def mixed(
     subset:str, # Split
     n:int, # How many
 ) -> list[str]: # Videos
-    "The first videos of a split in which several classes happen"
-    several = [v for v in annotations.videos(subset) if len(set(annotations.events(v)[1].tolist())) > 1]
-    return several[:n]
+    "The first videos of a split in which several classes happen; if there are too few, others follow"
+    alone = lambda v: len(set(annotations.events(v)[1].tolist())) < 2
+    return sorted(annotations.videos(subset), key=alone)[:n]
 
 # %% ../nbs/17_training.ipynb #d15e474a
 def surest(
