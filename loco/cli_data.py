@@ -184,7 +184,6 @@ def download(
 ):
     "Get UnAV-100's annotations and features. Interrupted, the same command continues; every file is verified."
     from loco.download import download as get
-    if quiet or source: os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     got = get(out, features=features, source=source, pattern=pattern, revision=revision, workers=workers, progress=not quiet)
     _say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
     _say(f'Next: loco data check {out} --layout {features}, then loco data pack {out} --layout {features}')

@@ -57,6 +57,11 @@ class Hub:
         try: return Path(self.api.hf_hub_download(self.repo, path, repo_type="dataset", revision=self.revision, local_dir=folder))
         except Exception as e: raise _unreachable(e, f"{path} could not be fetched whole") from e
 
+    def hush(self):
+        "Turn off the library's own progress bars, one a file, which nobody can read if there are thousands"
+        from huggingface_hub.utils import disable_progress_bars
+        disable_progress_bars()
+
 # %% ../nbs/24_download.ipynb #01d93882
 def _unreachable(e, what):
     "An error of the network, as one that says what to do; a full disk stays one, and so does a mistake of ours"
@@ -76,6 +81,7 @@ class Folder:
     def __str__(self): return str(self.root)
     def files(self) -> list[Remote]: return [Remote(p.relative_to(self.root).as_posix(), p.stat().st_size) for p in sorted(self.root.rglob("*")) if p.is_file()]
     def fetch(self, path, folder) -> Path: return self.root/path
+    def hush(self): "There is nothing to turn off"
 
 # %% ../nbs/24_download.ipynb #730bd0dd
 def _ends(features): return tuple(f"{e}.npy" for e, _ in layouts[features][0] + layouts[features][1])
@@ -225,6 +231,7 @@ def _get_all(hub, todo, out, features, workers, progress):
     "Fetch files side by side, with one bar over all bytes"
     from tqdm.auto import tqdm
     (out/features).mkdir(parents=True, exist_ok=True)
+    if len(todo) > 20 or not progress: hub.hush()
     with tqdm(total=sum(f.size for f in todo), disable=not progress, desc="download", unit="B", unit_scale=True) as bar, ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_get, hub, f, out, features) for f in todo]
         try:
