@@ -250,7 +250,9 @@ def train_epoch(
         terms = train_step(objective, run.optimizer, batch.to(run.device), lr=learning_rate(step, steps=run.steps, cfg=cfg), cfg=cfg)
         if run.average: run.average.update(run.model, step)
         for k,v in terms.items(): sums[k] = sums.get(k, 0) + v
-    return {k: v.item()/run.steps for k,v in sums.items()}
+    means = torch.stack(list(sums.values())) / (run.steps*run.world)
+    if run.world > 1: dist.all_reduce(means)                 # the mean over processes is the loss of the whole batch
+    return dict(zip(sums, means.tolist()))
 
 # %% ../nbs/17_training.ipynb #c318d0f1
 def validate(

@@ -22,7 +22,7 @@ def test_two_processes_train_the_same_model(tmp_path):
     assert a.keys() == b.keys()
     rows = [[json.loads(l) for l in (tmp_path/str(n)/'history.jsonl').read_text().splitlines()] for n in (1, 2)]
     for x, y in zip(*rows):
-        for k in ('lcc', 'sigma', 'tau'): assert x[k] == pytest.approx(y[k], rel=1e-4)
+        for k in ('cls', 'reg', 'lcc', 'sigma', 'tau'): assert x[k] == pytest.approx(y[k], rel=1e-4)
     weights = [k for k in a if k.startswith('objective:model.') and a[k].is_floating_point()]
     off = max((a[k] - b[k]).abs().max().item() for k in weights)
     assert off < 2e-3, off                        # Adam divides by the gradient's size, which magnifies rounding of tiny gradients
