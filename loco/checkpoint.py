@@ -53,9 +53,12 @@ def save(
     *,
     meta=None, # JSON value stored beside them
 ):
-    "Save tensors and a JSON value in one safetensors file, atomically"
+    "Save tensors and a JSON value in one safetensors file, atomically; raises OSError where it cannot be written"
     tensors = {k: v.detach().cpu().contiguous() for k,v in tensors.items()}
-    with atomic(path) as tmp: save_file(tensors, tmp, metadata={'loco': json.dumps(meta)})
+    try:
+        with atomic(path) as tmp: save_file(tensors, tmp, metadata={'loco': json.dumps(meta)})
+    except (OSError, SafetensorError) as e:
+        raise OSError(f'{path} could not be written ({e}): is the disk full? What was there before is untouched') from e
 
 # %% ../nbs/16_checkpoint.ipynb #6f0f8e28
 def load(
@@ -73,7 +76,7 @@ def load(
         raise ValueError(f'{path} is not a whole safetensors file ({e}); it was cut short or written by another program: '
                          'delete it, or copy it again from where it came') from e
 
-# %% ../nbs/16_checkpoint.ipynb #48e553c3
+# %% ../nbs/16_checkpoint.ipynb #81499124
 def optimizer_tensors(
     optimizer:torch.optim.Optimizer, # Optimiser over (some of) the model's weights
     model:torch.nn.Module, # Gives the weights their names
@@ -82,7 +85,7 @@ def optimizer_tensors(
     state = optimizer.state
     return {f'{n}/{k}': torch.as_tensor(v) for n,p in model.named_parameters() for k,v in state.get(p, {}).items()}
 
-# %% ../nbs/16_checkpoint.ipynb #0b5dfdb2
+# %% ../nbs/16_checkpoint.ipynb #f48b54a7
 def load_optimizer(
     optimizer:torch.optim.Optimizer, # Optimiser to fill
     model:torch.nn.Module, # Model whose weights it steps

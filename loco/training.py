@@ -179,7 +179,7 @@ def processes(
     try: yield rank, world, device
     finally: dist.destroy_process_group()
 
-# %% ../nbs/17_training.ipynb #dcd413bc
+# %% ../nbs/17_training.ipynb #983ae503
 def _fits(dataset, device):
     "Whether a split's features may stay on the GPU"
     return device.type == 'cuda' and resident_bytes(dataset.features, dataset.videos) < torch.cuda.mem_get_info(device)[0]/2
@@ -215,7 +215,7 @@ class Run:
     def weights(self) -> dict[str,Tensor]: # The weights to validate and keep: the average where there is one
         return self.average.weights if self.average else self.model.state_dict()
 
-# %% ../nbs/17_training.ipynb #4850da60
+# %% ../nbs/17_training.ipynb #80edfdbd
 def train_step(
     objective:nn.Module, # Batch to loss terms: an `Objective`, perhaps wrapped for several processes
     optimizer:torch.optim.Optimizer, # Steps its weights
@@ -233,7 +233,7 @@ def train_step(
     optimizer.step()
     return {k: v.detach() for k,v in terms.items()} | {'grad': grad}
 
-# %% ../nbs/17_training.ipynb #0fef27bb
+# %% ../nbs/17_training.ipynb #f6e971d2
 def train_epoch(
     run:Run, # The run, advanced by one epoch of weights
     objective:nn.Module|None=None, # Its objective as wrapped for several processes, or None
@@ -254,7 +254,7 @@ def train_epoch(
     if run.world > 1: dist.all_reduce(means)                 # the mean over processes is the loss of the whole batch
     return dict(zip(sums, means.tolist()))
 
-# %% ../nbs/17_training.ipynb #c318d0f1
+# %% ../nbs/17_training.ipynb #2349f288
 def validate(
     model:LoCo, # Model to judge
     dataset:VideoDataset, # Videos of one split
@@ -266,7 +266,7 @@ def validate(
     found = predict(model, dataset, cfg=cfg.inference, progress=partial(tqdm, desc=dataset.subset, leave=False, disable=not progress))
     return mean_ap(dataset.annotations.table(dataset.subset), found), found
 
-# %% ../nbs/17_training.ipynb #8df673fe
+# %% ../nbs/17_training.ipynb #1c2ce339
 def summary(
     score:MeanAP, # What `mean_ap` returned
 ) -> dict[str,float]: # `mAP`, the mean over nine thresholds, and `mAP@0.5` to `mAP@0.9`, in percent
@@ -274,14 +274,14 @@ def summary(
     row = score.row()
     return {'mAP': row.pop('Avg.'), **{f'mAP@{k}': v for k,v in row.items()}}
 
-# %% ../nbs/17_training.ipynb #4cc2c71e
+# %% ../nbs/17_training.ipynb #9d37e1d6
 def save_best(
     run:Run, # A run whose last epoch is its best
 ):
     "Keep the model, averaged if the run averages"
     with run.average.applied(run.model) if run.average else nullcontext(): run.model.save_pretrained(run.folder)
 
-# %% ../nbs/17_training.ipynb #85a3a283
+# %% ../nbs/17_training.ipynb #51fe7db6
 def save_run(
     run:Run, # A run at the end of an epoch
 ):
@@ -294,7 +294,7 @@ def save_run(
     save(run.folder/'last.safetensors', {f'{p}:{k}': v for p,d in parts.items() for k,v in d.items()},
          meta={'epoch': run.epoch, 'history': run.history, 'config': run.cfg.to_dict()})
 
-# %% ../nbs/17_training.ipynb #97099f59
+# %% ../nbs/17_training.ipynb #d134f548
 def _differences(a, b): return [f'{s}.{k}: {a[s][k]!r} -> {v!r}' for s in b for k,v in b[s].items() if a.get(s, {}).get(k) != v]
 
 def restore_run(
@@ -312,7 +312,7 @@ def restore_run(
     if run.average: run.average.weights = {k: v.to(run.device) for k,v in part('average').items()}
     run.epoch, run.history = meta['epoch'], meta['history']
 
-# %% ../nbs/17_training.ipynb #0fd206ff
+# %% ../nbs/17_training.ipynb #4f823df7
 def _clock(seconds): return f'{int(seconds)//60}:{int(seconds)%60:02d}'
 
 def _line(run, row):
@@ -322,7 +322,7 @@ def _line(run, row):
     return (f"epoch {run.epoch:>3}/{run.epochs}  loss {row['total']:.3f}  cls {row['cls']:.3f}  reg {row['reg']:.3f}{lcc}"
             f"  |  val mAP {row['mAP']:5.2f}  best {run.best['mAP']:5.2f}  |  {row['seconds']:.1f} s, {_clock(left)} left")
 
-# %% ../nbs/17_training.ipynb #ed642504
+# %% ../nbs/17_training.ipynb #f625a55e
 def _board(run):
     "TensorBoard's log of a run; what a killed process wrote of an unfinished epoch is purged"
     from torch.utils.tensorboard import SummaryWriter
@@ -337,7 +337,7 @@ def _row(run, terms, start):
     lr = learning_rate((run.epoch + 1)*run.steps - 1, steps=run.steps, cfg=run.cfg.train)
     return {'epoch': run.epoch + 1, 'lr': lr, **terms, **seen, **summary(score), 'seconds': time.perf_counter() - start}
 
-# %% ../nbs/17_training.ipynb #f11d8b10
+# %% ../nbs/17_training.ipynb #203ddab6
 def train(
     cfg:Config, # The configuration
     folder:str|Path, # Where the run lives; a run found there is continued
@@ -364,7 +364,7 @@ def train(
         if board: board.close()
     return run
 
-# %% ../nbs/17_training.ipynb #89d08b8c
+# %% ../nbs/17_training.ipynb #54dffd91
 def load_run(
     folder:str|Path, # A run
     *,
@@ -378,7 +378,7 @@ def load_run(
     if root is not None: cfg = cfg.override({'data.root': str(root)})
     return LoCo.from_pretrained(folder).to(pick_device(cfg.train.device)).eval(), cfg
 
-# %% ../nbs/17_training.ipynb #81c6497c
+# %% ../nbs/17_training.ipynb #915ebea9
 def evaluate(
     folder:str|Path, # A run
     *,
@@ -395,7 +395,7 @@ def evaluate(
     write_json(Path(folder)/f'metrics_{subset}.json', summary(score))
     return score
 
-# %% ../nbs/17_training.ipynb #0016450e
+# %% ../nbs/17_training.ipynb #9af4748d
 def read_history(
     folder:str|Path, # A run
 ) -> list[dict]: # One row an epoch
@@ -404,7 +404,7 @@ def read_history(
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; is {folder} the folder of a run?')
     return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()]
 
-# %% ../nbs/17_training.ipynb #dfbf4e5a
+# %% ../nbs/17_training.ipynb #4520abe5
 def mixed(
     annotations, # `Annotations`
     *,
@@ -415,7 +415,7 @@ def mixed(
     alone = lambda v: len(set(annotations.events(v)[1].tolist())) < 2
     return sorted(annotations.videos(subset), key=alone)[:n]
 
-# %% ../nbs/17_training.ipynb #d15e474a
+# %% ../nbs/17_training.ipynb #5f83143d
 def surest(
     found:dict, # Detections in columns, with `score`
     annotations, # `Annotations`
@@ -427,7 +427,7 @@ def surest(
         if left[found['video'][i]] >= 0: keep.append(i)
     return {k: v[sorted(keep)] for k,v in found.items()}
 
-# %% ../nbs/17_training.ipynb #509aa110
+# %% ../nbs/17_training.ipynb #013ac6d2
 def plot_runs(
     folders:list, # Runs; the first one's data set is used
     out:str|Path, # Folder of the pictures
