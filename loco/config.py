@@ -147,10 +147,11 @@ class DataConfig(Section):
 # %% ../nbs/01_config.ipynb #02212086
 @dataclass(frozen=True)
 class ModelConfig(Section):
-    "The network of Fig. 2 and its ablations"
+    "The network of Fig. 2, its ablations, and the networks it is compared with"
     visual_dim:int = opt(doc="Width of the visual features", low=1)
     audio_dim:int = opt(doc="Width of the audio features", low=1)
     classes:int = opt(100, "Number of event classes C", low=1)
+    system:str = opt("loco", "Which network: LoCo, or one that the paper compares it with (Table 1)", choices=("loco", "actionformer", "tridet", "unav", "uniav"))
     dim:int = opt(512, "Width D of the model", low=2)
     heads:int = opt(4, "Attention heads H", low=1)
     unimodal_blocks:int = opt(2, "Transformer blocks L_u of each modality, before the two meet", low=0)

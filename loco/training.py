@@ -26,7 +26,7 @@ from .data import Batch, Resident, VideoDataset, batch_count, batches, open_data
 from .inference import predict, read_predictions, write_predictions
 from .losses import DetectionLoss
 from .metric import MeanAP, mean_ap
-from .model import LoCo
+from .model import Localizer, make_model
 from .targets import assign_targets
 
 # %% ../nbs/17_training.ipynb #148a62b6
@@ -54,7 +54,7 @@ def training_batches(
 class Objective(nn.Module):
     "The training loss of a batch: `L_cls + L_reg + 0.1 L_LCC`"
     def __init__(self,
-        model:LoCo, # The model to train
+        model:Localizer, # The model to train
         cfg:Config, # Its configuration; `loss` and `model` are read
     ):
         super().__init__()
@@ -200,7 +200,7 @@ class Run:
         self.train_set, self.val_set = (VideoDataset(self.annotations, features, cfg.clock, subset=o) for o in ('train', 'validation'))
         if _fits(self.train_set, self.device): self.train_set.features = Resident(features, self.train_set.videos, device=self.device)
         torch.manual_seed(cfg.train.seed)
-        self.objective = Objective(LoCo(cfg.model, labels=self.annotations.labels, clock=cfg.clock), cfg).to(self.device)
+        self.objective = Objective(make_model(cfg.model, labels=self.annotations.labels, clock=cfg.clock), cfg).to(self.device)
         self.model = self.objective.model
         self.optimizer = make_optimizer(self.model, cfg.train)
         self.average = Average(self.model, decay=cfg.train.ema) if cfg.train.ema else None
@@ -256,7 +256,7 @@ def train_epoch(
 
 # %% ../nbs/17_training.ipynb #2349f288
 def validate(
-    model:LoCo, # Model to judge
+    model:Localizer, # Model to judge
     dataset:VideoDataset, # Videos of one split
     cfg:Config, # `inference` and `clock` are read
     *,
@@ -330,7 +330,7 @@ def _board(run):
 
 def _row(run, terms, start):
     "An epoch's line of history"
-    lcc = run.model.lcc
+    lcc = getattr(run.model, 'lcc', None)
     seen = {'sigma': lcc.sigma.item(), 'tau': lcc.tau.item()} if lcc is not None else {}
     if run.rank: return None
     with run.average.applied(run.model) if run.average else nullcontext(): score, _ = validate(run.model, run.val_set, run.cfg)
@@ -369,14 +369,14 @@ def load_run(
     folder:str|Path, # A run
     *,
     root:str|Path|None=None, # Data set's folder, if it has moved since training
-) -> tuple[LoCo,Config]: # The kept model in evaluation mode, and the run's configuration
+) -> tuple[Localizer,Config]: # The kept model in evaluation mode, and the run's configuration
     "Load a finished run; raises FileNotFoundError if the folder holds none"
     folder = Path(folder)
     if not (folder/'model.safetensors').exists():
         raise FileNotFoundError(f'{folder} holds no trained model (model.safetensors): train one with `loco train --out {folder}`')
     cfg = Config.from_dict(read_json(folder/'run.json'))
     if root is not None: cfg = cfg.override({'data.root': str(root)})
-    return LoCo.from_pretrained(folder).to(pick_device(cfg.train.device)).eval(), cfg
+    return Localizer.from_pretrained(folder).to(pick_device(cfg.train.device)).eval(), cfg
 
 # %% ../nbs/17_training.ipynb #915ebea9
 def evaluate(
