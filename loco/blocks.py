@@ -206,6 +206,8 @@ class DropPath(nn.Module):
 # %% ../nbs/06_blocks.ipynb #1913787d
 class TransformerBlock(nn.Module):
     "Pre-norm transformer block with depthwise convolutions before its projections (second half of Eq. 8)"
+    piece = 4096 # Longest sequence, in steps, whose feed-forward branch is computed at once outside training
+
     def __init__(self,
         dim:int, # Channels `D`
         heads:int, # Attention heads `H`
@@ -232,6 +234,20 @@ class TransformerBlock(nn.Module):
         sequences = zip(*(t.split(list(lengths), 1) for t in (q,k,v,mask)))
         return torch.cat([self.attention(*s) for s in sequences], 1)
 
+    def look(self, x, mask, context, lengths):
+        "The attention branch"
+        h = self.norm_x(x)
+        c = self.norm_context(context) if self.cross else h
+        q = self.q(self.norm_q(self.conv_q(h, mask, lengths)))
+        k = self.k(self.norm_k(self.conv_k(c, mask, lengths)))
+        v = self.v(self.norm_v(self.conv_v(c, mask, lengths)))
+        return self.out(self.attend(q, k, v, halve(mask) if self.stride > 1 else mask, lengths))
+
+    def feed(self, x):
+        "The feed-forward branch; without gradients a long sequence goes through in pieces"
+        if torch.is_grad_enabled() or x.shape[1] <= self.piece: return self.ffn(self.norm_ffn(x))
+        return torch.cat([self.ffn(self.norm_ffn(p)) for p in x.split(self.piece, 1)], 1)
+
     def forward(self,
         x:Tensor, # `(B, T, D)`
         mask:Tensor, # `(B, T)`, True = valid
@@ -240,12 +256,8 @@ class TransformerBlock(nn.Module):
     ) -> Tensor: # `(B, ceil(T/stride), D)`, zero outside the mask
         if (context is not None) != self.cross: raise ValueError(f'cross={self.cross} but context is {"missing" if self.cross else "given"}')
         if lengths and self.stride > 1: raise ValueError('a block of stride 2 takes one sequence at a time: leave lengths out')
-        h = self.norm_x(x)
-        c = self.norm_context(context) if self.cross else h
-        q = self.q(self.norm_q(self.conv_q(h, mask, lengths)))
-        k = self.k(self.norm_k(self.conv_k(c, mask, lengths)))
-        v = self.v(self.norm_v(self.conv_v(c, mask, lengths)))
+        seen = self.look(x, mask, context, lengths)
         if self.stride > 1: x,mask = masked_max_pool(x, mask),halve(mask)
-        x = x + self.drop_attention(self.out(self.attend(q, k, v, mask, lengths)))
-        x = x + self.drop_ffn(self.ffn(self.norm_ffn(x)))
+        x = x + self.drop_attention(seen)
+        x = x + self.drop_ffn(self.feed(x))
         return x.masked_fill(~mask[...,None], 0)
