@@ -13,6 +13,8 @@ from typing import Annotated, Optional
 import typer
 from .cli_bench import bench
 from .cli_data import data_app
+from .cli_export import export_app
+from .cli_reproduce import errors, reproduce
 from .config import Config, schema
 
 # %% ../nbs/19_cli.ipynb #d2067b61
@@ -66,6 +68,7 @@ def config_command(
 
 # %% ../nbs/19_cli.ipynb #ee59020e
 app.add_typer(data_app, name='data')
+app.add_typer(export_app, name='export')
 app.command()(bench)
 
 # %% ../nbs/19_cli.ipynb #33b524ca
@@ -130,6 +133,10 @@ def detect(
         rows = [(f'{s:.2f}', f'{e:.2f}', l, f'{p:.2f}') for n,l,s,e,p in zip(*(found[k] for k in ('video', 'label', 'start', 'end', 'score')))
                 if n == v.stem and p >= min_score]
         _say(_table(v.name, ['start (s)', 'end (s)', 'event', 'score'], rows) if rows else f'{v.name}: no event scores {min_score} or more')
+
+# %% ../nbs/19_cli.ipynb #301e5663
+app.command(context_settings={'ignore_unknown_options': True})(reproduce)
+app.command()(errors)
 
 # %% ../nbs/19_cli.ipynb #ba139aae
 def main():

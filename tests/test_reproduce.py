@@ -1,0 +1,66 @@
+"A reproduction that is killed again and again ends with the numbers of one that was not, and several workers agree with one"
+import json, random, signal, subprocess, sys, time
+
+import pytest
+
+import small
+from loco.experiments import bundle, plan, perform_all, records
+from loco.config import Config
+
+TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 3}
+
+def command(data, out, *words):
+    "`loco reproduce` as a user types it"
+    return [sys.executable, '-m', 'loco.cli', 'reproduce', *words, '--data', str(data), '--out', str(out), *small.words(data, **TOY)]
+
+def numbers(out):
+    "What was measured, without how long it took"
+    return {(o['slug'], o['seed']): (o['test'], o['history'], o['best_epoch']) for o in records(out)}
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'data', splits={'train': 8, 'validation': 2, 'test': 2})
+
+def test_killed_and_continued(data, tmp_path):
+    subprocess.run(command(data, tmp_path/'whole', 'fig4', '--seeds', '2'), check=True, capture_output=True)
+    kills, rng = 0, random.Random(0)
+    while True:
+        p = subprocess.Popen(command(data, tmp_path/'killed', 'fig4', '--seeds', '2'), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try: out, err = p.communicate(timeout=rng.uniform(4, 9) if kills < 4 else None)
+        except subprocess.TimeoutExpired:
+            p.send_signal(signal.SIGKILL); p.communicate()
+            kills += 1
+            continue
+        assert p.returncode == 0, err.decode()
+        break
+    assert kills and numbers(tmp_path/'killed') == numbers(tmp_path/'whole')
+    assert b'Fig. 4' in out and (tmp_path/'killed'/'fig4.png').stat().st_size
+
+def test_workers_agree(data, tmp_path):
+    jobs = plan(['fig4'], small.config(data, **TOY), seeds=2)
+    for n in (1, 2): assert not perform_all(jobs, tmp_path/str(n), workers=n, tell=lambda s: None)
+    assert numbers(tmp_path/'1') == numbers(tmp_path/'2')
+
+def test_one_failure_spares_the_others(data, tmp_path):
+    jobs, lines = plan(['fig4'], small.config(data, **TOY), seeds=1), []
+    folder = jobs[0].folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder/'last.safetensors').write_bytes(b'not a checkpoint')
+    failed = perform_all(jobs, tmp_path, tell=lines.append)
+    assert list(failed) == [(jobs[0].slug, 0)] and 'not a whole safetensors file' in str(failed[jobs[0].slug, 0])
+    assert [o['slug'] for o in records(tmp_path)] == [jobs[1].slug] and any('FAILED' in l for l in lines)
+
+def test_pairs_see_the_same_batches(data):
+    "Rows differ in the model only: the videos, their order and crops are a function of the seed"
+    from loco.data import VideoDataset
+    from loco.training import open_data, training_batches
+    def seen(job):
+        annotations, features = open_data(job.config)
+        batches = training_batches(VideoDataset(annotations, features, job.config.clock, subset='train'), job.config, epoch=1)
+        return [(b.videos, b.visual.sum().item(), tuple(b.mask.shape)) for b in batches]
+    jobs = plan(['table2a', 'table2d'], small.config(data, **TOY), seeds=2)
+    assert all(seen(j) == seen(jobs[0]) for j in jobs if j.seed == 0)
+    assert seen(jobs[-1]) != seen(jobs[0])
+
+def test_nothing_to_show(tmp_path):
+    p = subprocess.run([sys.executable, '-m', 'loco.cli', 'reproduce', 'fig4', '--show', '--out', str(tmp_path/'none')], capture_output=True, text=True)
+    assert p.returncode == 2 and 'holds no reproduction yet' in p.stderr and 'Traceback' not in p.stderr
