@@ -41,7 +41,7 @@ html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_
                           show_toc_level=2, pygments_light_style='friendly', pygments_dark_style='github-dark',
                           logo=dict(text=project, alt_text=f'{project}, start page'))
 
-GROUPS = {'The parts, in the order data flows': '[01][0-9]_*', 'Data, media, package': '2[0-9]_*', 'Guides': '3[0-9]_*',
+GROUPS = {'The parts, in the order data flows': '[01][0-9]*_*', 'Data, media, package': '2[0-9]_*', 'Guides': '3[0-9]_*',
           'Systems compared': '5[0-9]_*', 'Errors and experiments': '6[0-9]_*', 'Results': '[47][0-9]_*', 'Reference': 'api.md'}
 
 def contents():
