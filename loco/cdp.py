@@ -62,8 +62,10 @@ class CDPAttention(nn.Module):
         heads:int, # Attention heads `H`
         *,
         window:int=8, # Window `W`, in steps
+        shared:bool=False, # Sample the values where the keys are sampled
     ):
         super().__init__()
+        self.shared = shared
         self.adapt,self.attention = WindowAdaptation(dim, heads, window=window),WindowAttention(heads, window=window)
 
     def windows(self,
@@ -79,5 +81,7 @@ class CDPAttention(nn.Module):
         v:Tensor, # `(B, T, D)` values
         mask:Tensor, # `(B, T)`, True = valid
     ) -> Tensor: # `(B, T, D)`, zero outside the mask
-        (k,k_valid),(v,v_valid) = (sample_windows(t, self.windows(t, mask), mask) for t in (k,v))
+        at_k = self.windows(k, mask)
+        at_v = at_k if self.shared else self.windows(v, mask)
+        (k,k_valid),(v,v_valid) = (sample_windows(t, p, mask) for t,p in ((k,at_k), (v,at_v)))
         return self.attention(q, k, v, mask, k_valid & v_valid)

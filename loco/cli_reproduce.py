@@ -54,12 +54,12 @@ def sort_words(
         else: settings += [w] if '=' in w or not words else [w, words.pop(0)]
     return names, settings
 
-# %% ../nbs/63_cli_reproduce.ipynb #c2db6a41
+# %% ../nbs/63_cli_reproduce.ipynb #a34fc7d7
 def reproduce(
     names:Names,
-    preset:Annotated[str, typer.Option(help='Settings to start from: ' + ', '.join(Config.presets()) + '.')]='stampsav',
-    data:Annotated[Optional[str], typer.Option(help="The data set's folder, if not the preset's; \"simulated\" for a small simulated one, to see that it runs.", show_default=False)]=None,
-    out:Annotated[Optional[Path], typer.Option(help='Folder of runs, tables and pictures.  [dim]\\[default: runs/reproduce/PRESET][/dim]', show_default=False)]=None,
+    preset:Annotated[Optional[str], typer.Option(help='Settings to start from: ' + ', '.join(Config.presets()) + '.  [dim]\\[default: those that fit the data][/dim]', show_default=False)]=None,
+    data:Annotated[Optional[str], typer.Option(help="The data set's folder, if not data/stampsav; \"simulated\" for a small simulated one, to see that it runs.", show_default=False)]=None,
+    out:Annotated[Optional[Path], typer.Option(help='Folder of runs, tables and pictures.  [dim]\\[default: runs/reproduce/DATA][/dim]', show_default=False)]=None,
     seeds:Annotated[int, typer.Option(help='Seeds of every row.', min=1)]=5,
     workers:Annotated[int, typer.Option(help='Runs at a time, each with its share of the cores.', min=1)]=1,
     start:Annotated[Optional[Path], typer.Option(help='Take finished runs from this results.json first, such as nbs/results/stampsav.json.', show_default=False)]=None,
@@ -71,7 +71,7 @@ def reproduce(
     names, changes = sort_words(names)
     names = list(EXPERIMENTS) if 'all' in names or not names else names
     for n in names: experiment(n)
-    out = out or Path('runs/reproduce')/('simulated' if data == 'simulated' else preset)
+    out = out or Path('runs/reproduce')/(Path(data).resolve().name if data else preset or 'stampsav')
     if start: _say(f'{unpack(read_json(start), out)} runs taken from {start}')
     if show and not (out/'settings.json').exists(): raise FileNotFoundError(f'{out} holds no reproduction yet: run this without --show first')
     failed = {}

@@ -158,7 +158,7 @@ class ModelConfig(Section):
     levels:int = opt(6, "Cross-modal levels L_c; each halves the length", low=1)
     fusion_blocks:int = opt(3, "Transformer blocks of the decoder", low=0)
     window:int = opt(8, "Window size W in segments of a level, even (Table 2d)", low=2)
-    cross:str = opt("cdp", "How one modality attends to the other (Table 2c); none: it does not", choices=("cdp", "fixed", "global", "none"))
+    cross:str = opt("cdp", "How one modality attends to the other (Table 2c); cdp-keys: cdp with one set of windows for keys and values; none: it does not", choices=("cdp", "cdp-keys", "fixed", "global", "none"))
     pyramid:bool = opt(True, "Use all levels; false: only the first, as the base of Table 3")
     lcc:bool = opt(True, "Correspondence loss in training (Sec. 3.3)")
     target:str = opt("learnable", "Kind of correspondence target G (Table 2b)", choices=("learnable", "fixed", "softened", "diagonal"))

@@ -56,10 +56,11 @@ class Embedding(nn.Module):
 
 # %% ../nbs/09_encoder.ipynb #b72a36f2
 cross_attention = {
-    "cdp":    lambda dim, heads, window: CDPAttention(dim, heads, window=window),
-    "fixed":  lambda dim, heads, window: WindowAttention(heads, window=window),
-    "global": lambda dim, heads, window: GlobalAttention(heads),
-    "none":   None,
+    "cdp":      lambda dim, heads, window: CDPAttention(dim, heads, window=window),
+    "cdp-keys": lambda dim, heads, window: CDPAttention(dim, heads, window=window, shared=True),
+    "fixed":    lambda dim, heads, window: WindowAttention(heads, window=window),
+    "global":   lambda dim, heads, window: GlobalAttention(heads),
+    "none":     None,
 }
 
 # %% ../nbs/09_encoder.ipynb #bcd2ecc4

@@ -23,7 +23,7 @@ def predict_parameters(
         "f_in": sum(_conv(i, D) + _conv(D, D) + cfg.unimodal_blocks*_block(D) for i in (cfg.visual_dim, cfg.audio_dim)),
         "LCC": cfg.lcc*(2*_conv(D, cfg.lcc_dim) + 1 + (cfg.target == "learnable")),
         "pyramid": 2*cfg.stages*_block(D, cross),
-        "adaptation": 2*cfg.stages*(D + 1)*2*H*(cfg.cross == "cdp"),
+        "adaptation": 2*cfg.stages*(D + 1)*2*H*cfg.cross.startswith("cdp"),
         "fusion": _conv(2*D, 2*D) + cfg.fusion_blocks*_block(2*D),
         "heads": 2*(_conv(2*D, D) + _conv(D, D)) + 3*C*(3*D + 1) + cfg.stages}
 
@@ -42,7 +42,7 @@ def _chunks(cfg, steps):
 def _pairs(cfg, steps, kind):
     "Pairs of a query and a key"
     n, c, keys = _chunks(cfg, steps)
-    return n*c*keys if kind in ("cdp", "fixed") else steps**2
+    return n*c*keys if kind in ("cdp", "cdp-keys", "fixed") else steps**2
 
 # %% ../nbs/44_sizing.ipynb #247b5425
 def predict_macs(
@@ -61,7 +61,7 @@ def predict_macs(
         "f_in": sum(first),
         "LCC": cfg.lcc*(2*steps*3*D*cfg.lcc_dim + (cfg.target in ("learnable", "fixed"))*steps**2*(cfg.lcc_dim + 1) + batch*steps**2*cfg.lcc_dim),
         "pyramid": 2*sum(work(D, t, _pairs(cfg, t, cfg.cross)) for t in L),
-        "adaptation": 2*sum(2*ceil(t/cfg.window)*D*2*H for t in L)*(cfg.cross == "cdp"),
+        "adaptation": 2*sum(ceil(t/cfg.window)*D*2*H for t in L)*{"cdp": 2, "cdp-keys": 1}.get(cfg.cross, 0),
         "fusion": 3*(2*D)**2*(P + gap) + cfg.fusion_blocks*work(2*D, P, dense, gap),
         "heads": (P + gap)*(2*(3*2*D*D + 3*D*D) + 3*D*3*C)}
     return {k: batch*v for k, v in parts.items()}
@@ -70,11 +70,11 @@ def predict_macs(
 def _kept_attention(cfg, t, kind):
     "What an attention keeps besides the tensors of its block, floats a video"
     D, H = cfg.dim, cfg.heads
-    if kind not in ("cdp", "fixed"): return 4*t*D + t*H + t
+    if kind not in ("cdp", "cdp-keys", "fixed"): return 4*t*D + t*H + t
     n, c, keys = _chunks(cfg, t)
-    own = H if kind == "cdp" else 1              # sampled keys are valid or not for each head on its own
+    own = H if kind.startswith("cdp") else 1              # sampled keys are valid or not for each head on its own
     kept = 2*n*c*D + 2*n*keys*D + n*c*own*(keys + .25) + n*c*H
-    if kind == "cdp": kept += 4*t*D + 10*t*H + 4*ceil(t/cfg.window)*D + t*H/2
+    if kind.startswith("cdp"): kept += 4*t*D + 10*t*H + 4*ceil(t/cfg.window)*D + t*H/2      # for "cdp-keys" a little too much
     return kept
 
 def _kept_block(cfg, t, *, gap=0, dense=None, wide=1, copies=1):

@@ -68,7 +68,7 @@ def test_same_command_same_weights(runs, data, tmp_path):
 
 @pytest.mark.parametrize('args, says', [
     (['train', '--model.crss', 'global'], "model.cross"),
-    (['train', '--model.cross', 'globl'], 'cdp, fixed, global, none'),
+    (['train', '--model.cross', 'globl'], 'cdp, cdp-keys, fixed, global, none'),
     (['train', '--train.lr', 'fast'], 'train.lr must be a number'),
     (['train', '--train.lr'], 'needs a value'),
     (['train', '--model.heads', '5'], 'divisible'),
