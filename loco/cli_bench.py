@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 import loco
 from .config import nearest
+from .files import write_json
 
 # %% ../nbs/27_cli_bench.ipynb #70cfef14
 benchmarks = {
@@ -164,12 +165,5 @@ def bench(
     from rich.console import Console
     console, quiet = Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False), Console(stderr=True, highlight=False, markup=False)
     report = measure(only or (), chosen=tuple(model or models), size='tiny' if tiny else 'paper', device=device, threads=threads, tell=lambda o: quiet.print(f'measuring {o}'))
-    if out: _write(out, report)
+    if out: write_json(out, report)
     _lines(console, report)
-
-def _write(path, report):
-    "Write a report as JSON, atomically"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.tmp')
-    aside.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-    os.replace(aside, path)

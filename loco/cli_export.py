@@ -52,7 +52,8 @@ def open_source(
     changes:list=(), # Overrides such as `['--data.stride', '8']`
 ) -> tuple: # Annotations, feature source, clock, `InferenceConfig`, name
     "Open the data set that a command line names; raises ValueError or FileNotFoundError"
-    from loco.data import open_dataset, read_json
+    from loco.data import open_dataset
+    from loco.files import read_json
     if source and (Path(source)/'run.json').is_file(): cfg = Config.from_dict(read_json(Path(source)/'run.json'))
     elif source: data = source if data is None else data
     cfg = cfg.override(([] if data is None else ['--data.root', str(data)]) + list(changes))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from .config import nearest
 from .data import Annotations, FeatureFolder, layouts
+from .files import atomic, write_text
 
 # %% ../nbs/24_download.ipynb #92dfcc78
 repository = "ttgeng233/UnAV-100"
@@ -147,13 +148,8 @@ def put(
     source, # Function that opens the content
     target:Path, # File to write
 ):
-    "Write a file so that it appears complete or not at all"
-    part = target.with_name(f".{target.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with source() as f, open(part, "wb") as out: shutil.copyfileobj(f, out, 1 << 20)
-        os.replace(part, target)
-    finally: part.unlink(missing_ok=True)
+    "Copy opened content into a file, whole or not at all"
+    with atomic(target) as tmp, source() as f, open(tmp, "wb") as out: shutil.copyfileobj(f, out, 1 << 20)
 
 # %% ../nbs/24_download.ipynb #b24e6590
 def extract(
@@ -219,8 +215,7 @@ def _get(hub, remote, out, features):
     if remote.path.endswith(archives):
         if not extract(got, out/features, features=features):
             raise ValueError(f"{remote.path} holds no file that ends in {' or '.join(_ends(features))}: it is not an archive of {features} features")
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{remote.size} {remote.sha256}")
+        write_text(note, f"{remote.size} {remote.sha256}")
     elif hub.copies: put(lambda: open(got, "rb"), place)
     else: place.parent.mkdir(parents=True, exist_ok=True); os.replace(got, place)
     if not hub.copies: got.unlink(missing_ok=True)

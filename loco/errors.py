@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .data import Annotations, read_json
+from .data import Annotations
+from .files import read_json
 from .metric import overlapping, propose
 
 # %% ../nbs/60_errors.ipynb #9d299978

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from .checkpoint import write_json
 from .clock import Clock
 from .config import InferenceConfig
-from .data import read_json
+from .files import read_json, write_json
 from .model import LoCo, Output
 from .nms import soft_nms
 

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 import torch
 from torch import nn, Tensor
-from .checkpoint import load, save, write_json, write_text
+from .checkpoint import load, save
 from .clock import Clock
 from .config import ModelConfig
-from .data import read_json
 from .decoder import Decoder
 from .encoder import Embedding, PyramidEncoder
+from .files import read_json, write_json, write_text
 from .lcc import LCC
 
 # %% ../nbs/14_model.ipynb #a3c136ca

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from .clock import Clock
 from .config import InferenceConfig, nearest
-from .data import Annotations, fresh_folder, read_json
+from .data import Annotations
+from .files import fresh_folder, read_json
 
 # %% ../nbs/54_opentad.ipynb #52c315ff
 def opentad_clock(
@@ -365,7 +366,7 @@ def export_opentad(
     if dtype not in ("float32", "float16"): raise nearest(dtype, ("float32", "float16"), what="dtype")
     videos, size = _videos(annotations, features), (features.visual_dim + features.audio_dim)*np.dtype(dtype).itemsize
     check_target(out, need=size*sum(features.steps(v) for v in videos))
-    with fresh_folder(out) as folder:
+    with fresh_folder(out, mark="manifest.json") as folder:
         return _fill(folder, out, annotations, features, clock, names=names, inference=inference, dtype=dtype, progress=progress, title=title)
 
 # %% ../nbs/54_opentad.ipynb #1eca5c82

@@ -10,7 +10,7 @@ __all__ = ['clocks', 'encoders', 'kinds', 'known_steps', 'FolderPair', 'Located'
            'write_clean', 'plan_store', 'Packed', 'pack', 'describe', 'settings', 'as_options']
 
 # %% ../nbs/24_prepare.ipynb #53dcab82
-import csv, dataclasses, errno, functools, io, json, math, multiprocessing, os, shutil, threading, zlib
+import csv, dataclasses, errno, functools, io, math, multiprocessing, os, shutil, threading, zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from .clock import Clock
 from .config import Config, nearest
-from .data import Annotations, FeatureFolder, FeatureStore, align, class_list, encode, layouts, max_gap, read_json, read_npy, store_format
+from .data import Annotations, FeatureFolder, FeatureStore, align, class_list, encode, layouts, max_gap, read_npy, store_format
+from .files import atomic, check_replaceable, read_json, replace_folder, write_json
 
 # %% ../nbs/24_prepare.ipynb #ddcba5aa
 def _template(where):
@@ -558,7 +559,7 @@ def write_table(
 ):
     "Write a check as one row a file: video, split, file, steps, width, dtype, problem"
     columns = ["video", "split", "file", "steps", "dim", "dtype", "bad", "constant", "fault", "why"]
-    with open(path, "w", newline="", encoding="utf-8") as f:
+    with atomic(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
         out = csv.DictWriter(f, columns, extrasaction="ignore")
         out.writeheader()
         for v, rows in report.rows.items():
@@ -574,7 +575,7 @@ def write_clean(
     keep = set(report.rows) - report.bad_videos()
     left = len(d["database"])
     d["database"] = {v: e for v, e in d["database"].items() if v in keep}
-    Path(path).write_text(json.dumps(d, ensure_ascii=False), encoding="utf-8")
+    write_json(path, d, indent=None)
     return left - len(d["database"])
 
 # %% ../nbs/24_prepare.ipynb #f3847b11
@@ -665,8 +666,7 @@ def _begin(partial, plan):
     rows = sum(n for _, n in plan["videos"].values())
     for m, (_, size) in _sizes(plan).items(): _reserve(partial/"store"/f"{m}.npy", _header(plan[m], rows), size)
     (partial/"records").write_bytes(bytes(_record.itemsize*len(plan["videos"])))
-    (partial/"plan.new").write_text(json.dumps(what))
-    os.replace(partial/"plan.new", partial/"plan.json")
+    write_json(partial/"plan.json", what, indent=None)
 
 def _records(partial): return np.fromfile(partial/"records", dtype=_record)
 
@@ -737,11 +737,8 @@ def _finish(partial, out, plan):
     "Write the manifest, make everything durable, and let the store appear"
     sums = _records(partial)
     manifest = {k: v for k, v in plan.items() if k != "stamps"} | dict(crc32={v: [int(r["visual"]), int(r["audio"])] for v, r in zip(plan["videos"], sums)})
-    (partial/"store"/"manifest.json").write_text(json.dumps(manifest, indent=1))
-    for p in (partial/"store").iterdir():
-        with open(p, "rb") as f: os.fsync(f.fileno())
-    if out.exists(): os.replace(out, partial/"old")
-    os.replace(partial/"store", out)
+    write_json(partial/"store"/"manifest.json", manifest)
+    replace_folder(out, partial/"store")
     shutil.rmtree(partial)
 
 # %% ../nbs/24_prepare.ipynb #57f91728
@@ -772,8 +769,7 @@ def pack(
 ) -> Packed:
     "Pack features into a store; interrupted at any moment, the same call continues; raises `ValueError` or `OSError`"
     out = Path(out)
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out/"manifest.json").is_file())):
-        raise FileExistsError(f"{out} exists and is not a feature store: choose another folder or remove it")
+    check_replaceable(out, mark="manifest.json")
     partial, plan = out.with_name(out.name + ".partial"), plan_store(found, dtype=dtype, workers=workers, progress=progress)
     need, facts = sum(s for _, s in _sizes(plan).values()), (len(plan["videos"]), sum(n for _, n in plan["videos"].values()))
     with _locked(partial), _or_disk_full(partial, need):

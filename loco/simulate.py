@@ -8,12 +8,13 @@ __all__ = ['latent', 'splits', 'named_rng', 'presence', 'window_noise', 'add_pat
            'write_npy_layout', 'write_simulated']
 
 # %% ../nbs/23_simulate.ipynb #e9425dc5
-import hashlib, json, math
+import hashlib, math
 from pathlib import Path
 import numpy as np
 from .clock import Clock
 from .data import Annotations, layouts, write_store
 from .config import nearest
+from .files import write_json
 
 # %% ../nbs/23_simulate.ipynb #a1c6b4fd
 def named_rng(
@@ -277,6 +278,6 @@ def write_simulated(
     items = ((v, *features[v]) for v in tqdm(annotations.duration, disable=not progress, desc="simulate", unit="video"))
     if layout == "store": write_store(out/"features", items, clock=features.clock, dtype=dtype, visual_meta=features.manifest, audio_meta=features.manifest)
     else: write_npy_layout(out/layout, items, layout=layout)
-    if layout != "store": (out/layout/"SIMULATED.json").write_text(json.dumps(note, indent=1))
-    (out/"annotations.json").write_text(json.dumps(annotations_dict(annotations, version="simulated", note=note["note"])))
+    if layout != "store": write_json(out/layout/"SIMULATED.json", note)
+    write_json(out/"annotations.json", annotations_dict(annotations, version="simulated", note=note["note"]), indent=None)
     return out

@@ -9,13 +9,14 @@ __all__ = ['stamps', 'photos', 'sounds', 'labels', 'splits', 'photo', 'sound', '
            'reduce_all', 'annotations_of', 'distractors_of', 'write_clip', 'pick_clips', 'build', 'main']
 
 # %% ../nbs/21_stampsav.ipynb #7134bb28
-import argparse, hashlib, json, math, multiprocessing, os, shutil, tempfile
+import argparse, hashlib, json, math, multiprocessing, os, tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from .clock import Clock
 from .data import data_root, write_store
+from .files import atomic, fresh_folder, read_json, write_json
 from .media import Encoder, default_clock, fit_pca, need, rate
 
 # %% ../nbs/21_stampsav.ipynb #d22c6a2b
@@ -150,7 +151,7 @@ def read_recipe(
     root, # Folder of a data set made by this module
 ) -> Recipe:
     "The recipe that a data set was made from"
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads((Path(root)/"recipe.json").read_text()).items()})
+    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in read_json(Path(root)/"recipe.json").items()})
 
 # %% ../nbs/21_stampsav.ipynb #83dc288b
 _counts = np.array([.412, .196, .129, .088, .058, .038, .024, .018, .011, .008, .005, .004, .003, .003])   # share of videos with 1, 2, ... events
@@ -560,8 +561,7 @@ def _encode_video(job):
     path = Path(folder)/f"{plan.video}.npz"
     if not path.exists():
         visual, audio = _encoder(recipe.height, recipe.width)(compose(plan, recipe=recipe))
-        np.savez(path.with_suffix(".tmp.npz"), visual=visual.astype(np.float16), audio=audio.astype(np.float16))
-        os.replace(path.with_suffix(".tmp.npz"), path)
+        with atomic(path) as tmp, open(tmp, "wb") as f: np.savez(f, visual=visual.astype(np.float16), audio=audio.astype(np.float16))
     return plan
 
 def encode_all(
@@ -653,8 +653,6 @@ def pick_clips(
     return sorted(good, key=lambda p: (-len({e[2] for e in events(p)}), p.duration))[:count]
 
 # %% ../nbs/21_stampsav.ipynb #0973ad42
-def _write_json(path, value, **kw): Path(path).write_text(json.dumps(value, **kw) + "\n")
-
 def build(
     out, # Folder of the data set
     *,
@@ -669,16 +667,15 @@ def build(
     pca, z, scale = reduce_all(plans, folder=folder)
     meta = {f"{m}_meta": dict(scale=scale[m], encoder=note) for m, note in _encoder_notes(recipe).items()}
     write_store(out/"features", zip([p.video for p in plans], z["visual"], z["audio"]), clock=default_clock, dtype="int8", **meta)
-    np.savez(out/"pca.npz", **pca)
-    _write_json(out/"annotations.json", annotations_of(plans))
-    _write_json(out/"distractors.json", distractors_of(plans))
-    _write_json(out/"recipe.json", asdict(recipe), indent=1)
-    shutil.rmtree(out/"clips", ignore_errors=True)
-    (out/"clips").mkdir()
+    with atomic(out/"pca.npz") as tmp, open(tmp, "wb") as f: np.savez(f, **pca)
+    write_json(out/"annotations.json", annotations_of(plans), indent=None)
+    write_json(out/"distractors.json", distractors_of(plans), indent=None)
+    write_json(out/"recipe.json", asdict(recipe))
     clips = pick_clips(plans)
-    for p in clips: write_clip(p, out/"clips"/f"{p.video}.mp4", recipe=recipe)
     both = lambda p: dict(file=f"{p.video}.mp4", **annotations_of([p])["database"][p.video], distractors=distractors_of([p])[p.video])
-    _write_json(out/"clips"/"clips.json", {p.video: both(p) for p in clips}, indent=1)
+    with fresh_folder(out/"clips", mark="clips.json") as new:
+        for p in clips: write_clip(p, new/f"{p.video}.mp4", recipe=recipe)
+        write_json(new/"clips.json", {p.video: both(p) for p in clips})
     return out
 
 def main(

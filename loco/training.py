@@ -20,9 +20,10 @@ from torch import nn, Tensor
 from tqdm.auto import tqdm
 
 # %% ../nbs/17_training.ipynb #c758f7e6
-from .checkpoint import load, load_optimizer, optimizer_tensors, save, write_json, write_text
+from .checkpoint import load, load_optimizer, optimizer_tensors, save
 from .config import Config, TrainConfig
-from .data import Batch, Resident, VideoDataset, batch_count, batches, open_dataset, read_json, resident_bytes
+from .data import Batch, Resident, VideoDataset, batch_count, batches, open_dataset, resident_bytes
+from .files import read_json, write_json, write_text
 from .inference import predict, read_predictions, write_predictions
 from .losses import DetectionLoss
 from .metric import MeanAP, mean_ap

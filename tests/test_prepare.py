@@ -179,7 +179,7 @@ def test_download_by_hand_and_damaged_archive(repo, tmp_path):
         data = (repo/name).read_bytes()
         (repo/name).write_bytes(data[:-30])
         with pytest.raises(ValueError, match="damaged") as e: download.download(tmp_path/name, features="i3d-vggish", source=repo)
-        assert name in str(e.value) and not list((tmp_path/name).rglob("*.part"))
+        assert name in str(e.value) and not list((tmp_path/name).rglob("*.tmp"))
         (repo/name).write_bytes(data)
 
 def test_download_full_disk(repo, tmp_path, monkeypatch):
@@ -426,7 +426,7 @@ def test_repaired_file_is_packed_again(folders, world, tmp_path):
 
 def test_pack_leaves_other_folders_alone(folders, tmp_path):
     (tmp_path/"thesis").mkdir(); (tmp_path/"thesis"/"chapter1.tex").write_text("...")
-    with pytest.raises(FileExistsError, match="not a feature store"): pack(found(folders), tmp_path/"thesis")
+    with pytest.raises(FileExistsError, match="not ours to replace"): pack(found(folders), tmp_path/"thesis")
     assert (tmp_path/"thesis"/"chapter1.tex").is_file()
 
 def test_pack_names_a_truncated_source(folders, world, tmp_path):
