@@ -52,7 +52,7 @@ Preset = Annotated[str, typer.Option(help='Settings to start from: ' + ', '.join
 # %% ../nbs/19_cli.ipynb #d66c692a
 def _settings(preset, config, data, extra):
     "The configuration a command line asks for"
-    from loco.data import read_json
+    from loco.files import read_json
     cfg = Config.preset(preset) if config is None else Config.from_dict(read_json(config))
     return cfg.override(([] if data is None else ['--data.root', str(data)]) + list(extra))
 

@@ -30,7 +30,7 @@ def present(
     out:Path, # Folder of the reproduction
 ) -> list[Path]: # Files written: the table in Markdown, and pictures
     "Print an experiment's table, and write table and pictures into the folder"
-    from loco.checkpoint import write_text
+    from loco.files import write_text
     from loco.experiments import HEAD, bundle, cells, draw, markdown, results
     kept, data = bundle(out), Path(out).name
     res, ref = results(name, kept['runs']), None
@@ -66,7 +66,7 @@ def reproduce(
     show:Annotated[bool, typer.Option('--show', help='Train nothing; show what is there.')]=False,
 ):
     "Run a table or figure of the paper with several seeds, and put it beside the paper's numbers. Interrupted, the same command goes on."
-    from loco.data import read_json
+    from loco.files import read_json
     from loco.experiments import EXPERIMENTS, bundle, claim, experiment, perform_all, plan, settings_of, unpack, write_bundle
     names, changes = sort_words(names)
     names = list(EXPERIMENTS) if 'all' in names or not names else names

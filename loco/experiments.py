@@ -17,8 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 import numpy as np
 from .config import Config, nearest
-from .checkpoint import write_json
-from .data import read_json
+from .files import read_json, write_json, write_text
 
 # %% ../nbs/62_experiments.ipynb #e1cd3848
 COLUMNS = ('0.5', '0.6', '0.7', '0.8', '0.9', 'Avg.')
@@ -477,7 +476,6 @@ def write_bundle(
     kept:dict, # What `bundle` returned
 ):
     "Write it with one line a run"
-    from loco.checkpoint import write_text
     head = {k: v for k, v in kept.items() if k != 'runs'}
     lines = ',\n'.join(json.dumps(o) for o in kept['runs'])
     write_text(path, json.dumps(head)[:-1] + ', "runs": [\n' + lines + '\n]}\n')
