@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
-from .files import atomic, write_json, write_text
+from .files import atomic
 
 # %% ../nbs/16_checkpoint.ipynb #9bbfbf75
 def save(
