@@ -213,14 +213,15 @@ class TransformerBlock(nn.Module):
         heads:int, # Attention heads `H`
         *,
         stride:int=1, # 2 halves the length
-        cross:bool=False, # Keys and values come from a second sequence
+        cross:bool=False, # Two sequences meet: one asks, the other has keys and values
+        guided:bool=False, # With `cross`: the second sequence asks, and keys and values are the first one's own
         attention:nn.Module|None=None, # Called as `attention(q, k, v, mask)`; `GlobalAttention(heads)` if None
         drop_path:float=0.1, # Probability that a sample skips a branch in training
         scale_init:float=1e-4, # First value of the branches' channel scales
     ):
         super().__init__()
         if dim % heads: raise ValueError(f'dim={dim} cannot be split among heads={heads}; take a number of heads that divides it')
-        self.stride,self.cross = stride,cross
+        self.stride,self.cross,self.guided = stride,cross,guided
         self.norm_x,self.norm_context = nn.LayerNorm(dim),nn.LayerNorm(dim) if cross else None
         self.conv_q,self.conv_k,self.conv_v = (DepthwiseConv1d(dim, stride=stride) for _ in 'qkv')
         self.norm_q,self.norm_k,self.norm_v = (nn.LayerNorm(dim) for _ in 'qkv')
@@ -238,9 +239,10 @@ class TransformerBlock(nn.Module):
         "The attention branch"
         h = self.norm_x(x)
         c = self.norm_context(context) if self.cross else h
-        q = self.q(self.norm_q(self.conv_q(h, mask, lengths)))
-        k = self.k(self.norm_k(self.conv_k(c, mask, lengths)))
-        v = self.v(self.norm_v(self.conv_v(c, mask, lengths)))
+        asks,has = (c,h) if self.guided else (h,c)
+        q = self.q(self.norm_q(self.conv_q(asks, mask, lengths)))
+        k = self.k(self.norm_k(self.conv_k(has, mask, lengths)))
+        v = self.v(self.norm_v(self.conv_v(has, mask, lengths)))
         return self.out(self.attend(q, k, v, halve(mask) if self.stride > 1 else mask, lengths))
 
     def feed(self, x):
@@ -251,7 +253,7 @@ class TransformerBlock(nn.Module):
     def forward(self,
         x:Tensor, # `(B, T, D)`
         mask:Tensor, # `(B, T)`, True = valid
-        context:Tensor|None=None, # `(B, T, D)` source of keys and values, if and only if `cross`
+        context:Tensor|None=None, # `(B, T, D)` the second sequence, if and only if `cross`
         lengths:tuple|None=None, # Lengths of the sequences that lie one after another along `T`
     ) -> Tensor: # `(B, ceil(T/stride), D)`, zero outside the mask
         if (context is not None) != self.cross: raise ValueError(f'cross={self.cross} but context is {"missing" if self.cross else "given"}')

@@ -159,6 +159,7 @@ class ModelConfig(Section):
     fusion_blocks:int = opt(3, "Transformer blocks of the decoder", low=0)
     window:int = opt(8, "Window size W in segments of a level, even (Table 2d)", low=2)
     cross:str = opt("cdp", "How one modality attends to the other (Table 2c); cdp-keys: cdp with one set of windows for keys and values; none: it does not", choices=("cdp", "cdp-keys", "fixed", "global", "none"))
+    guided:bool = opt(False, "Who asks in cross-modal attention: true: the other modality, of a stream's own keys and values (Eq. 6, 8); false: a stream, of the other's", ours=True)
     pyramid:bool = opt(True, "Use all levels; false: only the first, as the base of Table 3")
     lcc:bool = opt(True, "Correspondence loss in training (Sec. 3.3)")
     target:str = opt("learnable", "Kind of correspondence target G (Table 2b)", choices=("learnable", "fixed", "softened", "diagonal"))

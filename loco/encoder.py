@@ -65,19 +65,20 @@ cross_attention = {
 
 # %% ../nbs/09_encoder.ipynb #bcd2ecc4
 class CrossLevel(nn.Module):
-    "One pyramid level: video queries sound and sound queries video, both from the level before"
+    "One pyramid level: two blocks in which video and sound meet, both from the level before"
     def __init__(self,
         dim:int, # Channels `D`
         heads:int=4, # Attention heads
         *,
         attention:tuple=(None, None), # Attention modules of the video and the sound block; None is self-attention
+        guided:bool=False, # A stream answers what the other asks, instead of asking itself
         stride:int=1, # 2 halves the resolution first
         drop_path:float=0.1, # Chance of skipping a branch of a block in training
         scale_init:float=1e-4, # Start of the per-channel scale of each branch
     ):
         super().__init__()
         self.stride, self.cross = stride, attention[0] is not None
-        self.visual, self.audio = (TransformerBlock(dim, heads, stride=stride, cross=self.cross, attention=a,
+        self.visual, self.audio = (TransformerBlock(dim, heads, stride=stride, cross=self.cross, guided=guided, attention=a,
             drop_path=drop_path, scale_init=scale_init) for a in attention)
 
     def forward(self,
@@ -99,13 +100,14 @@ class PyramidEncoder(nn.Module):
         levels:int=6, # Levels `L_c`
         cross:str="cdp", # How one modality looks at the other: a key of `cross_attention`
         window:int=8, # Window `W` of `cdp` and `fixed`, in steps of a level
+        guided:bool=False, # A stream answers what the other asks (Eq. 6 and 8), instead of asking itself
         drop_path:float=0.1, # Chance of skipping a branch of a block in training
         scale_init:float=1e-4, # Start of the per-channel scale of each branch
     ):
         super().__init__()
         if cross not in cross_attention: raise ValueError(f"cross is {cross!r}; it can be {', '.join(cross_attention)}")
         make = cross_attention[cross] or (lambda *_: None)
-        self.levels = nn.ModuleList(CrossLevel(dim, heads, attention=tuple(make(dim, heads, window) for _ in "va"),
+        self.levels = nn.ModuleList(CrossLevel(dim, heads, attention=tuple(make(dim, heads, window) for _ in "va"), guided=guided,
             stride=1 if l == 0 else 2, drop_path=drop_path, scale_init=scale_init) for l in range(levels))
 
     def forward(self,

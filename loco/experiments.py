@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'EXPERIMENTS', 'HEAD', 'Row', 'Experiment', 'Job', 'experiment', 'plan', 'record', 'complete', 'examine',
            'perform', 'settings_of', 'fitting', 'simulated_data', 'claim', 'perform_all', 'Results', 'results',
-           'records', 'Difference', 'difference', 'printed', 'cells', 'markdown', 'verdicts', 'plot_rows', 'ask',
-           'closer', 'plot_history', 'bundle', 'write_bundle', 'unpack', 'plot_similarity', 'plot_alpha',
-           'plot_csm_std', 'plot_found', 'matrices', 'plot_matrices', 'draw']
+           'records', 'Difference', 'difference', 'seeds_needed', 'printed', 'cells', 'markdown', 'verdicts',
+           'plot_rows', 'ask', 'closer', 'plot_history', 'bundle', 'write_bundle', 'unpack', 'plot_similarity',
+           'plot_alpha', 'plot_csm_std', 'plot_found', 'matrices', 'plot_matrices', 'draw']
 
 # %% ../nbs/62_experiments.ipynb #356975a7
 import json, math, os, platform, time
@@ -79,7 +79,7 @@ EXPERIMENTS = {
     'table2c': Experiment('Table 2c: how one modality attends to the other', (
         Row('global', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)),
         Row('fixed windows', {'model.cross': 'fixed'}, (56.4, 50.6, 43.9, 35.3, 22.5, 52.7)), _loco,
-        Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}))),
+        Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}), Row('CDP, roles of Eq. 6', {'model.guided': True}))),
     'table2d': Experiment('Table 2d: the window size W', (
         Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), _loco,
         Row('W = 16', {'model.window': 16}, (56.2, 51.3, 44.9, 36.6, 25.1, 53.0)),
@@ -316,6 +316,10 @@ class Difference:
     pairs:int # Number of seeds that both rows have
 
     @property
+    def std(self) -> float: # Standard deviation of the differences; nan with fewer than two pairs
+        from scipy.stats import t
+        return self.half*math.sqrt(self.pairs)/t.ppf(.975, self.pairs - 1) if self.pairs > 1 else math.nan
+    @property
     def clear(self) -> bool: return abs(self.mean) > self.half # False too where `half` is nan
     def __str__(self): return f'{self.mean:+.1f} ± {self.half:.1f}' if self.pairs > 1 else '–' if not self.pairs else f'{self.mean:+.1f}'
 
@@ -332,7 +336,18 @@ def difference(
     half = t.ppf(.975, n - 1)*d.std(ddof=1)/math.sqrt(n) if n > 1 else math.nan
     return Difference(float(d.mean()), float(half), n)
 
-# %% ../nbs/62_experiments.ipynb #70f6a073
+# %% ../nbs/62_experiments.ipynb #aca3d230
+def seeds_needed(
+    std:float, # Standard deviation of paired differences, in points
+    size:float, # Difference that should be told apart from zero, in points
+    *,
+    most:int=1000, # Give up there
+) -> int: # `most` if it would take more
+    "Smallest number of seeds whose 95 % interval is at most `size` to either side"
+    from scipy.stats import t
+    return next((n for n in range(2, most) if t.ppf(.975, n - 1)*std/math.sqrt(n) <= abs(size)), most)
+
+# %% ../nbs/62_experiments.ipynb #162b026e
 def printed(
     row:Row, # Whose numbers
     config:dict, # Settings as `Config.to_dict` gives them; the features decide which of the two sets it is
@@ -367,7 +382,7 @@ def markdown(
     body = [line([f'*{c.strip()}*' if c and row[0].startswith(' ') else c for c in row]) for row in cells(res, config)]
     return '\n'.join([line(head), '|---|' + '---:|'*(len(head) - 1), *body])
 
-# %% ../nbs/62_experiments.ipynb #c493cf71
+# %% ../nbs/62_experiments.ipynb #bf04b771
 def verdicts(
     res:Results, # Scores
     config:dict, # Settings
@@ -382,10 +397,11 @@ def verdicts(
         sure = f'the interval of ± {d.half:.1f} leaves out zero' if d.clear else f'not told apart from it by {d.pairs} seeds (± {d.half:.1f})' if d.pairs > 1 else 'one seed only'
         if paper is None or goal is None: out.append(f'**{r.name}**: {here}; {sure}.'); continue
         sign = 'the same sign' if (paper - goal)*d.mean > 0 else 'the other sign'
-        out.append(f'**{r.name}**: {here}; {sure}. The paper has {paper - goal:+.1f}: {sign}' + ('.' if d.clear else ', for what that is worth.'))
+        more = '' if d.clear or d.pairs < 2 else f' To see a difference of that size here would take about {seeds_needed(d.std, paper - goal)} seeds.'
+        out.append(f'**{r.name}**: {here}; {sure}. The paper has {paper - goal:+.1f}: {sign}' + ('.' if d.clear else ', for what that is worth.') + more)
     return out
 
-# %% ../nbs/62_experiments.ipynb #d9dabb66
+# %% ../nbs/62_experiments.ipynb #0b35fd0b
 def plot_rows(
     res:Results, # Scores
     config:dict, # Settings
@@ -412,7 +428,7 @@ def plot_rows(
     for ax in (a, b, c): ax.grid(axis='x', color='#dddddd', lw=.6)
     return fig
 
-# %% ../nbs/62_experiments.ipynb #fba4b760
+# %% ../nbs/62_experiments.ipynb #a6399398
 def ask(
     res:Results, # Runs by row
     get, # Record to number; a record that lacks it counts as missing
@@ -426,7 +442,7 @@ def ask(
             except (KeyError, IndexError, TypeError): continue
     return out
 
-# %% ../nbs/62_experiments.ipynb #d0e05a15
+# %% ../nbs/62_experiments.ipynb #9b932fc5
 def closer(
     res:Results, # Runs by row
     questions:dict, # Heading to a function of a record, as `ask` takes it
@@ -438,12 +454,12 @@ def closer(
     for x in (ask(res, get) for get in questions.values()):
         for i, (line, row) in enumerate(zip(lines, x)):
             some, d = row[np.isfinite(row)], difference(row, x[ref])
-            text = '–' if not len(some) else f'{some.mean():.{digits}f}' + (f' ± {some.std(ddof=1):.{digits}f}' if len(some) > 1 else '')
-            pair = f' ({d.mean:+.{digits}f} ± {d.half:.{digits}f})' if i != ref and d.pairs > 1 else ''
+            text = '–' if not len(some) else f'{some.mean():.{digits}f}' + (f' ± {some.std(ddof=1):.{digits}f}' if len(set(some)) > 1 else '')
+            pair = f' ({d.mean:+.{digits}f} ± {d.half:.{digits}f})' if i != ref and d.pairs > 1 and d.half else ''
             line.append(text + pair)
     return '\n'.join(['| | ' + ' | '.join(questions) + ' |', '|---|' + '---:|'*len(questions), *('| ' + ' | '.join(l) + ' |' for l in lines)])
 
-# %% ../nbs/62_experiments.ipynb #95e8f2e1
+# %% ../nbs/62_experiments.ipynb #8fc65cfe
 def plot_history(
     res:Results, # Runs by row
     panels:dict, # Title to a key of the history, such as `{'validation mAP (%)': 'mAP'}`
@@ -462,7 +478,7 @@ def plot_history(
     ax.legend()
     return fig
 
-# %% ../nbs/62_experiments.ipynb #ee4697fc
+# %% ../nbs/62_experiments.ipynb #76a9ee84
 def bundle(
     out:Path, # Folder of a reproduction
 ) -> dict: # `settings`, `machine` and `runs`
@@ -480,7 +496,7 @@ def write_bundle(
     lines = ',\n'.join(json.dumps(o) for o in kept['runs'])
     write_text(path, json.dumps(head)[:-1] + ', "runs": [\n' + lines + '\n]}\n')
 
-# %% ../nbs/62_experiments.ipynb #fbbdab58
+# %% ../nbs/62_experiments.ipynb #accd2085
 def unpack(
     kept:dict, # What `bundle` returned
     out:Path, # Folder of a reproduction; runs that it has already stay as they are
@@ -497,7 +513,7 @@ def unpack(
         added += 1
     return added
 
-# %% ../nbs/62_experiments.ipynb #23d388e3
+# %% ../nbs/62_experiments.ipynb #9199ed52
 def plot_similarity(
     res:Results, # Runs by row, with their diagnoses
 ) -> 'Picture':
@@ -519,7 +535,7 @@ def plot_similarity(
     fig.axes[0].legend()
     return fig
 
-# %% ../nbs/62_experiments.ipynb #a8bc435f
+# %% ../nbs/62_experiments.ipynb #b737c905
 def plot_alpha(
     res:Results, # Runs by row; rows are named after their weight
     config:dict, # Settings
@@ -540,7 +556,7 @@ def plot_alpha(
     a.set_ylabel('Avg. mAP (%)')
     return fig
 
-# %% ../nbs/62_experiments.ipynb #594bde32
+# %% ../nbs/62_experiments.ipynb #ddc8e35f
 def plot_csm_std(
     res:Results, # Runs by row, with their diagnoses
 ) -> 'Picture':
@@ -555,7 +571,7 @@ def plot_csm_std(
         ax.set(title=title, xlabel='std of the matrix, mean over videos', ylim=(-.6, len(res.runs) - .4), yticks=range(len(res.runs)), yticklabels=[r.name for r in res.experiment.rows])
     return fig
 
-# %% ../nbs/62_experiments.ipynb #ae42c23e
+# %% ../nbs/62_experiments.ipynb #0d69e783
 def plot_found(
     name:str, # Experiment
     out:Path, # Folder of a reproduction
@@ -572,7 +588,7 @@ def plot_found(
     rows = {'ground truth': truth.table('test'), **{k: surest(read_predictions(f/'predictions_test.json'), truth) for k, f in folders.items()}}
     return [timeline(rows, video=v, duration=truth.duration[v], title=v) for v in mixed(truth, subset='test', n=videos)]
 
-# %% ../nbs/62_experiments.ipynb #ac0f431d
+# %% ../nbs/62_experiments.ipynb #313ed0c6
 def matrices(
     name:str, # Experiment
     out:Path, # Folder of a reproduction
@@ -600,7 +616,7 @@ def plot_matrices(
     found = matrices(name, out)
     return [matrix(found)] if found else []
 
-# %% ../nbs/62_experiments.ipynb #a7447897
+# %% ../nbs/62_experiments.ipynb #1e2da1b6
 def draw(
     name:str, # Experiment
     kept:dict, # What `bundle` returned

@@ -14,9 +14,9 @@ from .blocks import Linear, TransformerBlock
 from .clock import Clock
 from .config import ModelConfig
 from .decoder import Head, prior_bias
-from .encoder import Embedding
+from .encoder import Embedding, PyramidEncoder
 from .model import Localizer, Output
-from .unav import GuidedPyramid, PointHeads
+from .unav import PointHeads
 
 # %% ../nbs/53_uniav.ipynb #0ea14b01
 class Experts(nn.Module):
@@ -93,7 +93,7 @@ class UniAV(Localizer):
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
         self.visual, self.audio = (Embedding(n, cfg.dim, heads=cfg.heads, blocks=cfg.unimodal_blocks,
             max_steps=cfg.max_steps, **drop) for n in (cfg.visual_dim, cfg.audio_dim))
-        self.encoder = GuidedPyramid(cfg.dim, cfg.heads, levels=cfg.stages, **drop)
+        self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross="global", guided=True, **drop)
         give_experts(self, tasks=tasks)
         self.heads = PointHeads(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages, start=cfg.reach/2)
         self.heads.cls = LanguageHead(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, text_dim=text_dim or cfg.visual_dim,
