@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['opt', 'coerce', 'check_value', 'nearest', 'Section', 'DataConfig', 'ModelConfig', 'LossConfig', 'InferenceConfig',
-           'TrainConfig', 'Field', 'schema', 'parse_overrides', 'Config']
+           'TrainConfig', 'Field', 'schema', 'parse_overrides', 'split_words', 'Config']
 
 # %% ../nbs/01_config.ipynb #5f028939
 import dataclasses, difflib, html, math, os
@@ -271,6 +271,18 @@ def parse_overrides(
             value = words.pop(0)
         out[name.replace("-", "_")] = value
     return out
+
+# %% ../nbs/01_config.ipynb #eeede29d
+def split_words(
+    words, # What stands on the command line besides the options of the command
+) -> tuple[list, list]: # Names, and settings as `parse_overrides` takes them
+    "Part words into what names something and what changes a setting"
+    names, changes, words = [], [], list(words)
+    while words:
+        w = words.pop(0)
+        if not w.startswith("--"): names.append(w)
+        else: changes += [w] if "=" in w or not words else [w, words.pop(0)]
+    return names, changes
 
 # %% ../nbs/01_config.ipynb #670c5098
 _presets = {
