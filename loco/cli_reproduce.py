@@ -27,13 +27,14 @@ def _draw(title, head, lines):
 # %% ../nbs/63_cli_reproduce.ipynb #2aff3f33
 def present(
     name:str, # Experiment
-    out:Path, # Folder of the reproduction
+    out:Path, # Folder of the reproduction; table and pictures go there
+    *,
+    kept:dict, # What `loco.experiments.bundle` returned
 ) -> list[Path]: # Files written: the table in Markdown, and pictures
     "Print an experiment's table, and write table and pictures into the folder"
     from loco.files import write_text
-    from loco.experiments import HEAD, bundle, cells, draw, markdown, results
-    kept, data = bundle(out), Path(out).name
-    res, ref = results(name, kept['runs']), None
+    from loco.experiments import HEAD, cells, draw, markdown, results
+    data, res = Path(out).name, results(name, kept['runs'])
     e, cfg = res.experiment, kept['settings']
     _say(_draw(f'{e.title}, on {data} (mAP in % at tIoU)', [h.format(e.reference) for h in HEAD], cells(res, cfg)))
     write_text(Path(out)/f'{name}.md', f'# {e.title}, on {data}\n\nTest mAP in %, mean ± standard deviation over seeds; differences are paired, with their 95 % confidence interval.\n\n{markdown(res, cfg)}\n')
@@ -67,8 +68,9 @@ def reproduce(
         base = settings_of(data, preset=preset, changes=changes, out=out)
         claim(out, base)
         failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=_say)
-    write_bundle(out/'results.json', bundle(out))
-    for n in names: _say('written: ' + ', '.join(str(p) for p in present(n, out)))
+    kept = bundle(out)
+    write_bundle(out/'results.json', kept)
+    for n in names: _say('written: ' + ', '.join(str(p) for p in present(n, out, kept=kept)))
     _say(f'all numbers: {out}/results.json')
     if failed: raise RuntimeError(f'{len(failed)} runs failed; the first: {next(iter(failed.values()))}')
 

@@ -11,7 +11,7 @@ from common import ROOT
 import numpy as np
 from keep_demo import drawn
 from loco.config import Config
-from loco.experiments import bundle, experiment, matrices, write_bundle
+from loco.experiments import bundle, experiment, matrices, run_folder, write_bundle
 from loco.inference import read_predictions
 from loco.training import mixed, open_data
 
@@ -23,7 +23,7 @@ def small(C, side=96):
 
 def figures(out):
     "What Fig. 4 and Fig. 5 show of single videos, by the first seed"
-    runs = {r.name: out/'runs'/r.slug/'seed-0' for r in experiment('fig5').rows}
+    runs = {r.name: run_folder(out, r.slug) for r in experiment('fig5').rows}
     annotations, _ = open_data(Config.from_dict(json.loads((runs['LoCo']/'run.json').read_text())))
     videos = mixed(annotations, subset='test', n=3)
     found = {k: drawn(read_predictions(f/'predictions_test.json'), annotations, videos) for k, f in runs.items()}
