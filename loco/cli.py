@@ -85,7 +85,9 @@ def train(
 ):
     "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights."
     cfg = _settings(preset, config, data, ctx.args)
+    from loco.memory import reuse_memory
     from loco.training import train as fit
+    reuse_memory()
     run = fit(cfg, out or Path('runs')/preset, progress=not quiet)
     if run.rank == 0 and not quiet:
         _say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")

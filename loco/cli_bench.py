@@ -36,8 +36,8 @@ def _several(name, device, chosen):
     gpu = device.startswith('cuda')
     ways = [dict(precision=p, compiled=c) for p in ('float32', 'bf16') for c in (False, True)]
     if name == 'train' and gpu: return [dict(variant=v, **w) for v in chosen for w in ways]
-    if name == 'train': return [dict(variant=v) for v in chosen] + [dict(variant='LoCo', plain=True)]*('LoCo' in chosen)
-    if name == 'growth' and not gpu: return [{}, dict(keep=True)]
+    if name == 'train': return [dict(variant=v) for v in chosen] + [dict(variant='LoCo', **o) for o in (dict(keep=False), dict(plain=True))]*('LoCo' in chosen)
+    if name == 'growth' and not gpu: return [{}, dict(keep=False)]
     if name == 'epoch': return ways[2:] if gpu else []
     return [dict(precision=p) for p in ('float32', 'bf16')] if name == 'hot' and gpu else [{}]
 
@@ -114,14 +114,14 @@ def goal(
     met = figure['value'] < figure[side] if side == 'below' else figure['value'] >= figure[side]
     return f'{"under" if side == "below" else "at least"} {show(figure[side], figure["unit"])}: {"yes" if met else "NO"}'
 
-_ways = dict(compiled='compiled', plain="PyTorch's own layers", keep='memory kept')
+_ways = dict(compiled=(True, 'compiled'), plain=(True, "PyTorch's own layers"), keep=(False, 'memory given back'))
 
 def title(
     result:dict, # One of a report's results
 ) -> str:
     "Name of a measurement with its options"
     o = result['options']
-    extra = [o.get('variant'), o.get('precision'), *(text for k, text in _ways.items() if o.get(k))]
+    extra = [o.get('variant'), o.get('precision'), *(text for k, (on, text) in _ways.items() if o.get(k) is on)]
     return ', '.join(filter(None, [result['benchmark'], *extra]))
 
 def rows(

@@ -56,6 +56,7 @@ def reproduce(
 ):
     "Run a table or figure of the paper with several seeds, and put it beside the paper's numbers. Interrupted, the same command goes on."
     from loco.files import read_json
+    from loco.memory import reuse_memory
     from loco.experiments import EXPERIMENTS, bundle, claim, experiment, perform_all, plan, settings_of, unpack, write_bundle
     names, changes = split_words(names)
     names = list(EXPERIMENTS) if 'all' in names or not names else names
@@ -67,6 +68,7 @@ def reproduce(
     if not show:
         base = settings_of(data, preset=preset, changes=changes, out=out)
         claim(out, base)
+        reuse_memory()
         failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=_say)
     kept = bundle(out)
     write_bundle(out/'results.json', kept)

@@ -292,10 +292,10 @@ _presets = {
         train=dict(epochs=11, warmup=1, lr=1e-3, batch=8)),
     "unav100-onepeace": dict(
         data=dict(root="data/unav100", annotations="unav100_annotations.json", features="onepeace", layout="onepeace", fps=16, window=16, stride=4),
-        model=dict(visual_dim=1536, audio_dim=1536)),
+        model=dict(visual_dim=1536, audio_dim=1536, guided=True)),
     "unav100-i3d-vggish": dict(
         data=dict(root="data/unav100", annotations="unav100_annotations.json", features="i3d-vggish", layout="i3d-vggish", fps=25, window=24, stride=8),
-        model=dict(visual_dim=2048, audio_dim=128)),
+        model=dict(visual_dim=2048, audio_dim=128, guided=True)),
 }
 
 # %% ../nbs/01_config.ipynb #10b603dd
@@ -352,6 +352,15 @@ class Config:
         for f in known.values():
             if f.value is None and f.name not in given: raise ValueError(f"{f.name} is missing and has no default: {f.doc}")
         return cls(**{s: kind(**d.get(s, {})) for s, kind in _sections.items()})
+
+    def differences(self,
+        saved:dict, # What `to_dict` returned once; settings that are younger than it have their defaults there
+        *,
+        ignore:tuple=(), # Dotted names that may differ
+    ) -> list[str]: # A text such as `"train.epochs: 2 -> 3"` each
+        "Settings that have another value here than in a saved configuration; raises `ValueError` as `from_dict` does"
+        mine, theirs = self.to_dict(), Config.from_dict(saved).to_dict()
+        return [f"{s}.{k}: {theirs[s][k]!r} -> {v!r}" for s in mine for k, v in mine[s].items() if f"{s}.{k}" not in ignore and theirs[s][k] != v]
 
     @classmethod
     def presets(cls) -> tuple:

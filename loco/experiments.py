@@ -12,8 +12,9 @@ __all__ = ['COLUMNS', 'EXPERIMENTS', 'LOOKS', 'HEAD', 'Row', 'Experiment', 'run_
 # %% ../nbs/62_experiments.ipynb #356975a7
 import json, math, os, platform, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 import numpy as np
 from .config import Config, nearest
@@ -29,6 +30,15 @@ class Row:
     changes:dict = field(default_factory=dict) # Dotted settings that differ from the full model
     paper:tuple = (None,)*6 # Printed mAP in percent on UnAV-100 with ONE-PEACE features, in the order of `COLUMNS`
     i3d:tuple = (None,)*6 # The same with I3D and VGGish features
+    at_most:dict = field(default_factory=dict) # Dotted settings that may not be larger than this, whatever the full model has
+    extra:bool = False # Not the paper's: not run where it is the full model, left out of tables where it has no runs
+
+    def settings(self,
+        base:Config, # The full model
+    ) -> Config: # This row's
+        "The full model with the row's changes"
+        bounded = {k: min(most, attrgetter(k)(base)) for k, most in self.at_most.items()}
+        return base.override({**bounded, **self.changes})
 
     @property
     def slug(self) -> str: # Name of the folder of its runs
@@ -57,12 +67,12 @@ _base, _no_lcc = {**_none, 'model.lcc': False}, {'model.lcc': False}
 _avg = lambda x: (None,)*5 + (x,)
 _loco = Row('LoCo', paper=(56.6, 51.4, 44.7, 36.7, 25.9, 53.4), i3d=(52.8, 47.6, 41.1, 33.3, 21.9, 49.5))
 
-def _system(name, key, paper, i3d): return Row(name, {'model.system': key, 'model.lcc': False}, paper, i3d)
+def _system(name, key, paper, i3d, **more): return Row(name, {'model.system': key, 'model.lcc': False}, paper, i3d, **more)
 
 _table1 = (
     _system('ActionFormer', 'actionformer', (49.2, *(None,)*4, 47.0), (43.5, 39.4, 33.4, 27.3, 17.9, 42.2)),
     _system('TriDet', 'tridet', (49.7, *(None,)*4, 47.3), (46.2, *(None,)*4, 44.4)),
-    _system('UnAV', 'unav', (53.8, 48.7, 42.2, 33.8, 20.4, 51.0), (50.6, 45.8, 39.8, 32.4, 21.1, 47.8)),
+    _system('UnAV', 'unav', (53.8, 48.7, 42.2, 33.8, 20.4, 51.0), (50.6, 45.8, 39.8, 32.4, 21.1, 47.8), at_most={'train.lr': 3e-4}),
     _system('UniAV (single task)', 'uniav', (54.8, 49.4, 43.2, 35.3, 22.5, 51.7), (50.1, *(None,)*4, 48.2)),
     _loco)
 
@@ -79,7 +89,8 @@ EXPERIMENTS = {
     'table2c': Experiment('Table 2c: how one modality attends to the other', (
         Row('global', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)),
         Row('fixed windows', {'model.cross': 'fixed'}, (56.4, 50.6, 43.9, 35.3, 22.5, 52.7)), _loco,
-        Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}), Row('CDP, roles of Eq. 6', {'model.guided': True}))),
+        Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}, extra=True),
+        Row('CDP, roles of Eq. 6', {'model.guided': True}, extra=True), Row('CDP, a stream asks for itself', {'model.guided': False}, extra=True))),
     'table2d': Experiment('Table 2d: the window size W', (
         Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), _loco,
         Row('W = 16', {'model.window': 16}, (56.2, 51.3, 44.9, 36.6, 25.1, 53.0)),
@@ -131,8 +142,8 @@ def plan(
     seeds:int=5, # Seeds 0, 1, ... of every row
 ) -> list[Job]: # Each run once, seeds in the outer loop
     "The runs that some experiments need"
-    rows = {r.slug: r for n in names for r in experiment(n).rows}
-    return [Job(slug, s, base.override({**r.changes, 'train.seed': s})) for s in range(seeds) for slug, r in rows.items()]
+    rows = {r.slug: r for n in names for r in experiment(n).rows if not (r.extra and r.settings(base) == base)}
+    return [Job(slug, s, r.settings(base).override({'train.seed': s})) for s in range(seeds) for slug, r in rows.items()]
 
 # %% ../nbs/62_experiments.ipynb #f1bf5cd3
 def _brief(row): return {k: float(f'{row[k]:.5g}') for k in ('epoch', 'total', 'cls', 'reg', 'lcc', 'sigma', 'tau', 'mAP') if k in row}
@@ -231,17 +242,16 @@ def claim(
     base:Config, # The full model on the data in question
 ):
     "Bind a folder to a base configuration; raises ValueError if it has another"
-    path, mine = Path(out)/'settings.json', base.to_dict()
-    if not path.exists(): return write_json(path, mine)
-    theirs = Config.from_dict(read_json(path)).to_dict()      # settings that are younger than the folder have their defaults
-    skip = ('data.root', 'train.device')
-    diff = [f'{s}.{k}: {theirs[s][k]!r} -> {v!r}' for s in mine for k, v in mine[s].items() if f'{s}.{k}' not in skip and theirs[s][k] != v]
-    if diff: raise ValueError(f'{out} holds runs with other settings ({"; ".join(diff)}): choose another folder with --out')
+    path = Path(out)/'settings.json'
+    if not path.exists(): return write_json(path, base.to_dict())
+    if diff := base.differences(read_json(path), ignore=('data.root', 'train.device')): raise ValueError(f'{out} holds runs with other settings ({"; ".join(diff)}): choose another folder with --out')
 
 # %% ../nbs/62_experiments.ipynb #6613f6c7
 def _limit(threads):
     "Start of a worker process"
     import torch
+    from loco.memory import reuse_memory
+    reuse_memory()
     torch.set_num_threads(threads)
 
 def perform_all(
@@ -314,7 +324,8 @@ def results(
     records, # Of `record`, from any number of runs
 ) -> Results:
     "Sort the records of an experiment into its rows"
-    e = experiment(name)
+    e, there = experiment(name), {o['slug'] for o in records}
+    e = replace(e, rows=tuple(r for r in e.rows if not r.extra or r.slug in there))
     runs = [sorted((o for o in records if o['slug'] == r.slug), key=lambda o: o['seed']) for r in e.rows]
     return Results(e, np.stack([by_seed(runs, lambda o: o['test'][c]) for c in COLUMNS], -1), runs)
 

@@ -6,7 +6,7 @@
 __all__ = ['M_TRIM_THRESHOLD', 'M_TOP_PAD', 'M_MMAP_MAX', 'reuse_memory']
 
 # %% ../nbs/28_memory.ipynb #d15df1dc
-import ctypes
+import ctypes, os
 
 # %% ../nbs/28_memory.ipynb #7836202d
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4   # numbers of mallopt(3)
@@ -15,6 +15,7 @@ def reuse_memory(
     pad:int=64, # Mebibytes by which the heap grows at a time
 ) -> bool: # False where the C library cannot be told so, such as on macOS and Windows
     "Let this process keep the CPU memory that tensors leave behind"
+    os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')
     try: mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError): return False
     wanted = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: pad*2**20}

@@ -93,7 +93,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer: # Adam or AdamW, fused where the device has it
     "The optimiser of a run"
     make = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[cfg.optimizer]
-    fused = next(model.parameters()).device.type == 'cuda'
+    fused = next(model.parameters()).device.type in ('cpu', 'cuda')
     return make(parameter_groups(model, weight_decay=cfg.weight_decay), lr=cfg.lr, fused=fused)
 
 # %% ../nbs/17_training.ipynb #e19a9012
@@ -296,8 +296,6 @@ def save_run(
          meta={'epoch': run.epoch, 'history': run.history, 'config': run.cfg.to_dict()})
 
 # %% ../nbs/17_training.ipynb #d134f548
-def _differences(a, b): return [f'{s}.{k}: {a[s][k]!r} -> {v!r}' for s in b for k,v in b[s].items() if a.get(s, {}).get(k) != v]
-
 def restore_run(
     run:Run, # A fresh run, brought to where its folder's `last.safetensors` stands
 ):
@@ -305,7 +303,7 @@ def restore_run(
     path = run.folder/'last.safetensors'
     if not path.exists(): return
     tensors, meta = load(path)
-    if diff := _differences(meta['config'], json.loads(json.dumps(run.cfg.to_dict()))):
+    if diff := run.cfg.differences(meta['config']):
         raise ValueError(f'{run.folder} holds a run with other settings ({"; ".join(diff)}): choose another folder, or delete this one')
     part = lambda p: {k.split(':', 1)[1]: v for k,v in tensors.items() if k.startswith(p + ':')}
     run.objective.load_state_dict(part('objective'))

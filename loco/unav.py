@@ -13,8 +13,8 @@ from .blocks import Linear, MaskedConv1d, TransformerBlock
 from .clock import Clock
 from .config import ModelConfig
 from .decoder import Head, prior_bias
-from .encoder import Embedding, PyramidEncoder
-from .model import Localizer, Output
+from .encoder import PyramidEncoder
+from .model import Localizer, Output, embeddings
 
 # %% ../nbs/52_unav.ipynb #cae69602
 def narrow_block(
@@ -96,8 +96,7 @@ class UnAV(Localizer):
     ):
         super().__init__(cfg, labels=labels, clock=clock)
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
-        self.visual, self.audio = (Embedding(n, cfg.dim, heads=cfg.heads, blocks=cfg.unimodal_blocks,
-            max_steps=cfg.max_steps, **drop) for n in (cfg.visual_dim, cfg.audio_dim))
+        self.visual, self.audio = embeddings(cfg)
         self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross="global", guided=True, **drop)
         self.dependency = ClassDependency(2*cfg.dim, classes=cfg.classes, width=width or max(1, cfg.dim//4), **drop)
         self.heads = PointHeads(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages,

@@ -14,8 +14,8 @@ from .blocks import Linear, TransformerBlock
 from .clock import Clock
 from .config import ModelConfig
 from .decoder import Head, prior_bias
-from .encoder import Embedding, PyramidEncoder
-from .model import Localizer, Output
+from .encoder import PyramidEncoder
+from .model import Localizer, Output, embeddings
 from .unav import PointHeads
 
 # %% ../nbs/53_uniav.ipynb #0ea14b01
@@ -91,8 +91,7 @@ class UniAV(Localizer):
     ):
         super().__init__(cfg, labels=labels, clock=clock)
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
-        self.visual, self.audio = (Embedding(n, cfg.dim, heads=cfg.heads, blocks=cfg.unimodal_blocks,
-            max_steps=cfg.max_steps, **drop) for n in (cfg.visual_dim, cfg.audio_dim))
+        self.visual, self.audio = embeddings(cfg)
         self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross="global", guided=True, **drop)
         give_experts(self, tasks=tasks)
         self.heads = PointHeads(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages, start=cfg.reach/2)
