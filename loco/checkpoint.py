@@ -15,6 +15,13 @@ from safetensors.torch import save_file
 from .files import atomic
 
 # %% ../nbs/16_checkpoint.ipynb #9bbfbf75
+def _write(path, tensors, meta):
+    "Write a safetensors file with the mode of any new file; `save_file` by itself leaves it to its owner alone"
+    path.unlink(missing_ok=True); path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata={'loco': json.dumps(meta)})
+    path.chmod(mode)
+
 def save(
     path:str|Path, # File to write, by custom `.safetensors`
     tensors:dict[str,Tensor], # Name to tensor
@@ -24,7 +31,7 @@ def save(
     "Save tensors and a JSON value in one safetensors file, atomically; raises OSError where it cannot be written"
     tensors = {k: v.detach().cpu().contiguous() for k,v in tensors.items()}
     try:
-        with atomic(path) as tmp: save_file(tensors, tmp, metadata={'loco': json.dumps(meta)})
+        with atomic(path) as tmp: _write(tmp, tensors, meta)
     except (OSError, SafetensorError) as e:
         raise OSError(f'{path} could not be written ({e}): is the disk full? What was there before is untouched') from e
 

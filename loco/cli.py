@@ -29,9 +29,9 @@ def about():
     """
 
 # %% ../nbs/19_cli.ipynb #3820fdd3
-def _say(*args):
+def _say(*args, markup=False):
     from rich.console import Console
-    Console(highlight=False, soft_wrap=True).print(*args)
+    Console(highlight=False, soft_wrap=True, markup=markup).print(*args)
 
 def _number(text): return str(text).replace('.', '', 1).isdigit()
 
@@ -62,9 +62,9 @@ def config_command(
     preset:Preset='stampsav',
 ):
     "List every setting: its name, its value in a preset, and what it means."
-    meaning = lambda f: f.doc + (f' [dim]({" | ".join(f.choices)})[/dim]' if f.choices else '')
+    meaning = lambda f: f.doc + ' °'*f.ours + (f' [dim]({" | ".join(f.choices)})[/dim]' if f.choices else '')
     rows = [(f'--{f.name}', f.value, meaning(f)) for f in schema(Config.preset(preset))]
-    _say(_table(f'Settings of the preset "{preset}"', ['setting', 'value', 'meaning'], rows))
+    _say(_table(f'Settings of the preset "{preset}" (°: the paper is silent, the choice is ours)', ['setting', 'value', 'meaning'], rows), markup=True)
 
 # %% ../nbs/19_cli.ipynb #ee59020e
 app.add_typer(data_app, name='data')
@@ -101,10 +101,11 @@ def eval_command(
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
     "Score runs on a split: mAP at tIoU 0.5 to 0.9, and the mean over 0.1 to 0.9 (Avg.). Writes predictions and metrics into each run's folder."
-    from loco.training import evaluate
-    scores = {run.name: evaluate(run, subset=split, root=data, progress=not quiet).row() for run in runs}
-    rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in scores.items()]
-    _say(_table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[runs[0].name]], rows))
+    from loco.training import check_run, distinct_names, evaluate
+    for run in runs: check_run(run)
+    scores = [evaluate(run, subset=split, root=data, progress=not quiet).row() for run in runs]
+    rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in zip(distinct_names(runs), scores)]
+    _say(_table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
 
 # %% ../nbs/19_cli.ipynb #28d31fbf
 @app.command()

@@ -7,7 +7,7 @@ __all__ = ['data_app', 'Root', 'Layout', 'Notes', 'Visual', 'Audio', 'Fps', 'Win
            'simulate', 'info', 'check', 'pack', 'download']
 
 # %% ../nbs/25_cli_data.ipynb #2569ab66
-import json, os, time
+import json, os, shlex, time
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -132,10 +132,12 @@ def check(
     from loco.prepare import check as look, write_clean, write_table
     report = look(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride),
                   workers=workers, progress=not (quiet or as_json))
-    if table and report.annotations: write_table(report, table)
-    left = write_clean(report, clean) if clean and report.annotations else 0
+    usable, files = report.annotations is not None, [str(p) for p in (table, clean) if p]
+    if table and usable: write_table(report, table)
+    left = write_clean(report, clean) if clean and usable else 0
     if as_json: print(json.dumps(report.to_dict()))
-    else: _show(report, first, left, clean)
+    else: _show(report, first, left, clean if usable else None)
+    if files and not usable: typer.echo(f'{" and ".join(files)} not written, for no video can be read from {report.found.annotations}: {report.problems[-1].what}', err=True)
     raise typer.Exit(0 if report.ok else 1)
 
 def _show(report, first, left, clean):
@@ -186,4 +188,5 @@ def download(
     from loco.download import download as get
     got = get(out, features=features, source=source, pattern=pattern, revision=revision, workers=workers, progress=not quiet)
     _say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
-    _say(f'Next: loco data check {out} --layout {features}, then loco data pack {out} --layout {features}')
+    where = shlex.quote(str(out))
+    _say(f'Next: loco data check {where} --layout {features}, then loco data pack {where} --layout {features}')

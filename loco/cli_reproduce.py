@@ -51,22 +51,23 @@ def reproduce(
     out:Annotated[Optional[Path], typer.Option(help='Folder of runs, tables and pictures.  [dim]\\[default: runs/reproduce/DATA][/dim]', show_default=False)]=None,
     seeds:Annotated[int, typer.Option(help='Seeds of every row.', min=1)]=5,
     workers:Annotated[int, typer.Option(help='Runs at a time, each with its share of the cores.', min=1)]=1,
-    start:Annotated[Optional[Path], typer.Option(help='Take finished runs from this results.json first, such as nbs/results/stampsav.json.', show_default=False)]=None,
+    start:Annotated[Optional[Path], typer.Option(help='Take finished runs and their settings from this results.json first, such as nbs/results/stampsav.json.', show_default=False)]=None,
     show:Annotated[bool, typer.Option('--show', help='Train nothing; show what is there.')]=False,
 ):
     "Run a table or figure of the paper with several seeds, and put it beside the paper's numbers. Interrupted, the same command goes on."
-    from loco.files import read_json
     from loco.memory import reuse_memory
-    from loco.experiments import EXPERIMENTS, bundle, claim, experiment, perform_all, plan, settings_of, unpack, write_bundle
+    from loco.training import open_data
+    from loco.experiments import EXPERIMENTS, bundle, claim, experiment, perform_all, plan, read_bundle, settings_of, unpack, write_bundle
     names, changes = split_words(names)
     names = list(EXPERIMENTS) if 'all' in names or not names else names
     for n in names: experiment(n)
     out = out or Path('runs/reproduce')/(Path(data).resolve().name if data else preset or 'stampsav')
-    if start: _say(f'{unpack(read_json(start), out)} runs taken from {start}')
+    base = None if show else settings_of(data, preset=preset, changes=changes, out=out, start=start)
+    if start: _say(f'{unpack(read_bundle(start), out, base=base)} runs taken from {start}')
     if show and not (out/'settings.json').exists(): raise FileNotFoundError(f'{out} holds no reproduction yet: run this without --show first')
     failed = {}
     if not show:
-        base = settings_of(data, preset=preset, changes=changes, out=out)
+        open_data(base)                # no data: say so now, and once
         claim(out, base)
         reuse_memory()
         failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=_say)
@@ -77,7 +78,7 @@ def reproduce(
     if failed: raise RuntimeError(f'{len(failed)} runs failed; the first: {next(iter(failed.values()))}')
 
 # %% ../nbs/63_cli_reproduce.ipynb #66756b9c
-def _percent(x): return f'{100*x:.1f}'
+def _percent(x): return '–' if x is None else f'{100*x:.1f}'     # None: there is no such event
 
 def error_lines(
     reports:dict, # Run name to what `loco.errors.report` returned
@@ -103,7 +104,8 @@ def errors(
 ):
     "What runs get wrong: kinds of mistakes, what each costs, recall by length and overlap, and how often one modality alone misleads (in %)."
     from loco.errors import plot_errors, plot_interference, plot_recall, report
-    out, reports = out or runs[0].parent/'plots', {r.name: report(r, subset=split, root=data) for r in runs}
+    from loco.training import distinct_names
+    out, reports = out or runs[0].parent/'plots', {k: report(r, subset=split, root=data) for k, r in zip(distinct_names(runs), runs)}
     _say(_draw(f'Errors on the {split} split, in %', ['', *reports], error_lines(reports)))
     pictures = dict(errors=plot_errors, recall=plot_recall, **({'interference': plot_interference} if all(r['interference'] for r in reports.values()) else {}))
     out.mkdir(parents=True, exist_ok=True)

@@ -261,12 +261,14 @@ def schema(
 def parse_overrides(
     args, # Mapping `{"model.cross": "global"}`, or words `["--model.cross", "global", "train.lr=3e-4"]`
 ) -> dict: # Dotted name to value
-    "Overrides as a mapping; raises `ValueError` on a name without a value"
+    "Overrides as a mapping; raises `ValueError` on a name without a value and on a word that is no setting"
     if hasattr(args, "items"): return dict(args)
     out, words = {}, list(args)
     while words:
-        name, eq, value = words.pop(0).removeprefix("--").partition("=")
+        word = words.pop(0)
+        name, eq, value = word.removeprefix("--").partition("=")
         if not eq:
+            if not word.startswith("--"): raise ValueError(f"unexpected word {word!r}: settings are given as --section.field VALUE (the folder of a run is --out)")
             if not words or words[0].startswith("--"): raise ValueError(f"--{name} needs a value, for example --{name} VALUE")
             value = words.pop(0)
         out[name.replace("-", "_")] = value
@@ -344,6 +346,7 @@ class Config:
         d:dict, # As `to_dict` returns; missing fields take their defaults
     ) -> "Config":
         "Inverse of `to_dict`; raises `ValueError` on unknown, missing or ill-typed fields"
+        if not isinstance(d, dict): raise ValueError(f"settings must be a mapping of sections ({', '.join(_sections)}) to their fields, got {d!r:.60}")
         for s in d:
             if s not in _sections: raise nearest(s, _sections, what="section")
             if not isinstance(d[s], dict): raise ValueError(f"section {s!r} must hold fields by name, got {d[s]!r}")

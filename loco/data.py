@@ -19,18 +19,31 @@ from .config import DataConfig, nearest
 from .files import fresh_folder, read_json, write_json
 
 # %% ../nbs/02_data.ipynb #3b42e2d0
+def _label(a, at):
+    "Label of an event; raises `ValueError` where there is none or it is not text"
+    if not isinstance(a, dict) or "label" not in a: raise ValueError(f"{at}: event {a!r} needs 'segment': [start, end] and 'label'")
+    if not isinstance(a["label"], str): raise ValueError(f"{at}: event {a!r} has the label {a['label']!r}, which is not text: write it in quotes")
+    return a["label"]
+
+def _events(entry, at):
+    "List of events of a video's entry, which may lack one; raises `ValueError`"
+    if not isinstance(entry, dict): raise ValueError(f"{at} holds {entry!r:.60}, not an object with duration, subset and annotations")
+    events = entry.get("annotations", [])
+    if not isinstance(events, (list, tuple)): raise ValueError(f"{at} has the annotations {events!r:.60}, not a list of events ([] where there are none)")
+    return events
+
 def class_list(
     database:dict, # Video to its entry, as in the annotation file
     *,
     where:str="annotations", # Name of the file, for messages
 ) -> tuple: # Labels; position = class number
-    "Classes of an annotation file: by `label_id` where every event has one, else by name"
+    "Classes of an annotation file: by `label_id` where every event has one, else by name; raises `ValueError`"
     ids = {}
     for video, entry in database.items():
-        for a in entry.get("annotations", ()):
-            if "label" not in a: raise ValueError(f"{where}: video {video!r} has an event without a label")
-            new = a.get("label_id")
-            if ids.setdefault(a["label"], new) != new: raise ValueError(f"{where}: label {a['label']!r} has two ids, {ids[a['label']]} and {new} (video {video!r})")
+        for a in _events(entry, at := f"{where}: video {video!r}"):
+            label, new = _label(a, at), a.get("label_id")
+            if not isinstance(new, (int, float, type(None))): raise ValueError(f"{at}: event {a!r} has the label_id {new!r}, which is not a number")
+            if ids.setdefault(label, new) != new: raise ValueError(f"{where}: label {label!r} has two ids, {ids[label]} and {new} (video {video!r})")
     if None in ids.values(): return tuple(sorted(ids))
     if len(set(ids.values())) < len(ids): raise ValueError(f"{where}: two labels share one label_id")
     return tuple(sorted(ids, key=ids.get))
@@ -44,8 +57,9 @@ def read_event(
     at:str, # File and video, for messages
 ) -> tuple: # Start and end in seconds, class number
     "An event, checked; raises `ValueError`"
-    try: (s, e), label = map(float, a["segment"]), a["label"]
-    except (KeyError, TypeError, ValueError): raise ValueError(f"{at}: event {a} needs 'segment': [start, end] and 'label'") from None
+    label, segment = _label(a, at), a.get("segment")
+    try: s, e = map(float, () if isinstance(segment, str) else segment)
+    except (TypeError, ValueError, OverflowError): raise ValueError(f"{at}: event {a!r} needs 'segment': [start, end] and 'label'") from None
     if label not in index: raise ValueError(f"{at}: {nearest(label, index, what='label')}")
     if not s < e: raise ValueError(f"{at}: event {label!r} starts at {s:g} s and ends at {e:g} s")
     if s < 0 or e > duration: raise ValueError(f"{at}: event {label!r} ({s:g} to {e:g} s) lies outside the video's {duration:g} s")
@@ -59,11 +73,13 @@ def read_entry(
     at:str, # File and video, for messages
 ) -> tuple: # Duration, subset, segments `(N, 2)` float64 in seconds, classes `(N,)` int64
     "A video of the annotation file, checked; raises `ValueError`"
-    missing = [k for k in ("duration", "subset", "annotations") if k not in entry]
+    events, missing = _events(entry, at), [k for k in ("duration", "subset", "annotations") if k not in entry]
     if missing: raise ValueError(f"{at} lacks {', '.join(missing)}")
-    duration = float(entry["duration"])
-    if not (math.isfinite(duration) and duration > 0): raise ValueError(f"{at} has duration {duration}, not a positive number of seconds")
-    rows = [read_event(a, index=index, duration=duration, at=at) for a in entry["annotations"]]
+    try: duration = float(entry["duration"])
+    except (TypeError, ValueError, OverflowError): duration = math.nan
+    if not (math.isfinite(duration) and duration > 0): raise ValueError(f"{at} has the duration {entry['duration']!r:.60}, not a positive number of seconds")
+    if not isinstance(entry["subset"], str): raise ValueError(f"{at} has the subset {entry['subset']!r:.60}, not the name of a split such as 'train'")
+    rows = [read_event(a, index=index, duration=duration, at=at) for a in events]
     if len(set(rows)) < len(rows): raise ValueError(f"{at} lists one event twice")
     rows = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return duration, entry["subset"], rows[:, :2], rows[:, 2].astype(np.int64)
@@ -521,8 +537,9 @@ def collate(
     *,
     steps:int|None=None, # Length to pad to; the longest sample's when `None`
 ) -> Batch:
-    "Samples as one padded batch; raises `ValueError` when one is longer than `steps`"
+    "Samples as one padded batch; raises `ValueError` when there are none or one is longer than `steps`"
     import torch
+    if not samples: raise ValueError("no samples to collate: a batch needs at least one")
     longest, events = max(len(s) for s in samples), max(len(s.labels) for s in samples)
     steps = steps or longest
     if longest > steps: raise ValueError(f"a sample has {longest} steps, more than the {steps} to pad to: crop it first")

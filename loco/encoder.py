@@ -18,7 +18,7 @@ def position_code(
     dim:int, # Channels `D`, an even number
     max_steps:int=256, # Longest video whose steps are counted one by one; a longer one is squeezed into as many positions
 ) -> Tensor: # `(B, T, D)` float32; `(1, T, D)` where no video can be longer than `max_steps`
-    "Sinusoidal code of time over `sqrt(dim)`"
+    "Sinusoidal positional encoding over `sqrt(dim)`"
     steps = mask.shape[1]
     t = torch.arange(steps, device=mask.device)[None]
     if steps > max_steps: t = t * (max_steps / mask.sum(1, keepdim=True).clamp(min=max_steps))
@@ -28,14 +28,14 @@ def position_code(
 
 # %% ../nbs/09_encoder.ipynb #b0cd3eda
 class Embedding(nn.Module):
-    "`f_in` of one modality: two convolutions, the code of time, transformer blocks"
+    "`f_in` of one modality: two convolutions, the positional encoding, transformer blocks"
     def __init__(self,
         in_dim:int, # Channels of the input features
         dim:int, # Channels `D` of the model
         *,
         heads:int=4, # Attention heads
         blocks:int=2, # Transformer blocks `L_u`
-        max_steps:int=256, # Steps past which the code of time is squeezed
+        max_steps:int=256, # Steps past which the positional encoding is squeezed
         drop_path:float=0.1, # Chance of skipping a branch of a block in training
         scale_init:float=1e-4, # Start of the per-channel scale of each branch
     ):
@@ -50,7 +50,8 @@ class Embedding(nn.Module):
         mask:Tensor, # Valid steps, `(B, T)` bool
     ) -> Tensor: # `(B, T, D)`, zero where `mask` is False
         for conv in self.convs: x = conv(x, mask)
-        x = (x + position_code(mask, dim=self.dim, max_steps=self.max_steps)) * mask[..., None]
+        code = position_code(mask, dim=self.dim, max_steps=self.max_steps).to(self.convs[0].conv.weight.dtype)
+        x = (x + code) * mask[..., None]
         for block in self.blocks: x = block(x, mask)
         return x
 
@@ -65,12 +66,12 @@ cross_attention = {
 
 # %% ../nbs/09_encoder.ipynb #bcd2ecc4
 class CrossLevel(nn.Module):
-    "One pyramid level: two blocks in which video and sound meet, both from the level before"
+    "One pyramid level: two blocks in which the visual and the audio stream meet, both from the level before"
     def __init__(self,
         dim:int, # Channels `D`
         heads:int=4, # Attention heads
         *,
-        attention:tuple=(None, None), # Attention modules of the video and the sound block; None is self-attention
+        attention:tuple=(None, None), # Attention modules of the visual and the audio block; None is self-attention
         guided:bool=False, # A stream answers what the other asks, instead of asking itself
         stride:int=1, # 2 halves the resolution first
         drop_path:float=0.1, # Chance of skipping a branch of a block in training

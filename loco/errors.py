@@ -466,10 +466,10 @@ def plot_errors(
     from loco.plots import Picture
     fig, colors = Picture(7, 2.1*len(reports) + .55), _colors()
     for (left, right), (name, r) in zip(fig.subplots(len(reports), 2, width_ratios=[3, 2], squeeze=False), reports.items()):
-        share = 100*np.array([o for o in r['profile'] if sum(o)])
+        share = 100*np.array([o for o in r['profile'] if sum(o)]).reshape(-1, len(r['kinds']))     # a run may find nothing at all
         n = np.arange(len(share)) + 1
         for k,kind in enumerate(r['kinds']): left.bar(n, share[:, k], .85, bottom=share[:, :k].sum(1), color=colors[kind], label=kind)
-        left.set(title=f'{name}: what the detections are', ylabel='share (%)', xticks=n, ylim=(0, 100), xlim=(.4, n[-1] + .6))
+        left.set(title=f'{name}: what the detections are', ylabel='share (%)', ylim=(0, 100), xlim=(.4, max(1, len(n)) + .6))
         left.set_xticks(n, [f'{o}G' for o in n])
         gain = {k: 100*v for k,v in r['gain'].items() if k not in ('mAP', 'all')}
         bars = right.barh(list(gain), list(gain.values()), color=[colors[k] for k in gain])

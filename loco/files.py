@@ -15,7 +15,7 @@ _no_room = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 def _durable(path):
     "Wait until a file's content is on the disk"
-    with open(path, "rb") as f: os.fsync(f.fileno())
+    with open(path, "rb+") as f: os.fsync(f.fileno()) # Windows asks for a file that is open for writing
 
 @contextmanager
 def atomic(

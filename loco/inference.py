@@ -78,10 +78,12 @@ def detect(
     labels:tuple=(), # Class names; the model's own if empty
     clock:Clock|None=None, # Grid to seconds; the model's own if none
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`, falling score within a video
-    "Events of a batch of videos; raises ValueError where class names or clock are missing"
+    "Events of a batch of videos; raises ValueError where class names or clock are missing, or names and classes are not as many"
     labels, clock = labels or model.labels, clock or model.clock
     if not labels or clock is None: raise ValueError(
         "the model knows neither class names nor clock: pass labels= and clock=, or build it with LoCo(cfg, labels=..., clock=...)")
+    if len(labels) != model.cfg.classes: raise ValueError(
+        f"{len(labels)} labels for a model of {model.cfg.classes} classes: pass one name a class, in the order in which it was trained")
     with evaluating(model):
         out = model(batch.visual, batch.audio, batch.mask)
         kept = soft_nms(*candidates(out, cfg=cfg), sigma=cfg.nms_sigma, min_score=cfg.nms_min_score,

@@ -127,11 +127,13 @@ def mean_ap(
     thresholds:Sequence=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), # IoU from which a detection may be right
     labels:Sequence|None=None, # All class names, to refuse any other; those of the ground truth if none, other detections then do not count
 ) -> MeanAP: # `.average`, `.at[0.5]`, `.per_class`
-    "mAP by the ActivityNet protocol; raises `ValueError` on missing columns, NaN, labels not in `labels` or empty ground truth"
+    "mAP by the ActivityNet protocol; raises `ValueError` on missing columns, NaN, labels not in `labels`, `labels` that repeat or empty ground truth"
     gt = _columns(ground_truth, ('video', 'label', 'start', 'end'), 'ground truth')
     det = _columns(detections, ('video', 'label', 'start', 'end', 'score'), 'detections')
     if not len(gt['start']): raise ValueError("ground truth is empty: with no event to find, mAP has no value")
-    classes = {o: i for i,o in enumerate(sorted(set(gt['label'].tolist())) if labels is None else labels)}
+    names = sorted(set(gt['label'].tolist())) if labels is None else list(labels)
+    if len(set(names)) < len(names): raise ValueError(f"labels: '{max(names, key=names.count)}' appears more than once: name each class once")
+    classes = {o: i for i,o in enumerate(names)}
     videos = {o: i for i,o in enumerate(dict.fromkeys(gt['video'].tolist()))}
     gt,score = _numbered(gt, videos, classes, 'ground truth', strict=labels is not None), det['score']
     det = _numbered(det, videos, classes, 'detections', strict=labels is not None)

@@ -30,34 +30,54 @@ class Output:
     masks:list[Tensor] # Valid steps, `(B, T_l)` bool
     visual:Tensor # Unimodal visual features, `(B, T, D)`
     audio:Tensor # Unimodal audio features, `(B, T, D)`
-    lcc:Tensor|None=None # LCC loss (Eq. 2), in training only
+    lcc:Tensor|None=None # LCC loss (Eq. 5), in training only
 
     def flat(self) -> tuple[Tensor, Tensor, Tensor]: # Logits `(B, P, C)`, offsets `(B, P, C, 2)`, mask `(B, P)`
         "The same with all levels one after another: `P = sum T_l` points"
         return tuple(torch.cat(o, 1) for o in (self.logits, self.offsets, self.masks))
 
 # %% ../nbs/14_model.ipynb #ac95b407
+def _check_tensor(x, name):
+    if not isinstance(x, Tensor): raise TypeError(f"{name} must be a tensor, got {type(x).__name__}: "
+        f"convert it, a NumPy array with torch.from_numpy({name})")
+
+def _check_features(x, name, *, dim, dtype):
+    _check_tensor(x, name)
+    if x.ndim != 3: raise ValueError(f"{name} must be (batch, steps, {dim}), got {tuple(x.shape)}")
+    if x.shape[-1] != dim: raise ValueError(f"{name} has {x.shape[-1]} channels, the model was built for {dim}: "
+        f"set model.{name}_dim to {x.shape[-1]}, or use the features it was trained on")
+    if not x.is_floating_point(): raise TypeError(f"{name} must be floating point, got {x.dtype}")
+    if not x.shape[0]: raise ValueError(f"{name} is an empty batch: a model needs at least one video")
+    if not x.shape[1]: raise ValueError(f"{name} has no steps: a video needs at least one segment")
+    if dtype is None or x.dtype == dtype: return
+    autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
+    if not autocast or torch.float64 in (x.dtype, dtype):     # autocast converts all types but this one
+        raise TypeError(f"{name} is {x.dtype}, the weights are {dtype}: convert it with {name}.to({dtype})")
+
 def check_inputs(
     visual:Tensor, # Should be `(B, T, D_v)`
     audio:Tensor, # Should be `(B, T, D_a)`
     *,
-    mask:Tensor, # Should be `(B, T)` bool
+    mask:Tensor|None=None, # Should be `(B, T)` bool, if given
     cfg:ModelConfig, # Says what `D_v` and `D_a` are
+    dtype:torch.dtype|None=None, # Type of the weights, which the features should share outside autocast; any if none
 ):
     "Raise ValueError or TypeError with what is wrong with a model's input; look at shapes and types only"
-    for name, x, dim in (("visual", visual, cfg.visual_dim), ("audio", audio, cfg.audio_dim)):
-        if x.ndim != 3: raise ValueError(f"{name} must be (batch, steps, {dim}), got {tuple(x.shape)}")
-        if x.shape[-1] != dim: raise ValueError(f"{name} has {x.shape[-1]} channels, the model was built for {dim}: "
-            f"set model.{name}_dim to {x.shape[-1]}, or use the features it was trained on")
-        if not x.is_floating_point(): raise TypeError(f"{name} must be floating point, got {x.dtype}")
-        if not x.shape[1]: raise ValueError(f"{name} has no steps: a video needs at least one segment")
+    _check_features(visual, "visual", dim=cfg.visual_dim, dtype=dtype)
+    _check_features(audio, "audio", dim=cfg.audio_dim, dtype=dtype)
     if visual.shape[:2] != audio.shape[:2]: raise ValueError(
         f"visual and audio must share batch and steps, got {tuple(visual.shape[:2])} and {tuple(audio.shape[:2])}")
+    if mask is None: return
+    _check_tensor(mask, "mask")
     if mask.dtype != torch.bool: raise TypeError(f"mask must be bool, True at valid steps, got {mask.dtype}")
     if mask.shape != visual.shape[:2]: raise ValueError(
         f"mask must be (batch, steps) = {tuple(visual.shape[:2])}, got {tuple(mask.shape)}")
 
 # %% ../nbs/14_model.ipynb #loca0002
+def _check_config(cfg):
+    if not isinstance(cfg, ModelConfig):
+        raise TypeError(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
+
 class Localizer(nn.Module):
     "What every network here shares: its sizes, its class names and the clock of its features"
     def __init__(self,
@@ -67,8 +87,14 @@ class Localizer(nn.Module):
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
     ):
         super().__init__()
+        _check_config(cfg)
         if labels and len(labels) != cfg.classes: raise ValueError(f"{len(labels)} labels for {cfg.classes} classes")
         self.cfg, self.labels, self.clock = cfg, tuple(labels), clock
+
+    @property
+    def dtype(self) -> torch.dtype|None: # None without weights
+        "Number type of the weights"
+        for p in self.parameters(): return p.dtype
 
     def check(self,
         visual:Tensor, # Visual features, `(B, T, D_v)`
@@ -76,9 +102,8 @@ class Localizer(nn.Module):
         mask:Tensor|None=None, # Valid steps, `(B, T)` bool; all of them if none
     ) -> Tensor: # The mask, `(B, T)` bool
         "The mask of a checked input; raises as `check_inputs` does"
-        if mask is None: mask = torch.ones(visual.shape[:2], dtype=torch.bool, device=visual.device)
-        check_inputs(visual, audio, mask=mask, cfg=self.cfg)
-        return mask
+        check_inputs(visual, audio, mask=mask, cfg=self.cfg, dtype=self.dtype)
+        return torch.ones(visual.shape[:2], dtype=torch.bool, device=visual.device) if mask is None else mask
 
 # %% ../nbs/14_model.ipynb #19a4841c
 def embeddings(
@@ -129,6 +154,7 @@ def make_model(
     clock:Clock|None=None, # What a grid step is in seconds
 ) -> Localizer: # With random weights
     "The network that a configuration asks for"
+    _check_config(cfg)
     module, name = systems[cfg.system].split(".")
     return getattr(import_module(f"loco.{module}"), name)(cfg, labels=labels, clock=clock)
 
@@ -161,7 +187,7 @@ tags: [audio-visual-event-localization, temporal-action-localization, video, aud
 # {title}: dense audio-visual event localization
 
 Finds the events of a video that are both seen and heard: start, end and class of each.
-{classes} classes, {weights:.1f} M weights, features of {visual_dim} (video) and {audio_dim} (sound) channels{step}.
+{classes} classes, {weights:.1f} M weights, features of {visual_dim} (visual) and {audio_dim} (audio) channels{step}.
 
 ```python
 from loco.model import Localizer

@@ -63,7 +63,8 @@ def _check(segments, scores, labels):
     if scores.dim() not in (1, 2) or segments.shape != (*scores.shape, 2) or labels.shape != scores.shape:
         raise ValueError("soft_nms takes segments (N, 2), scores (N,), labels (N,), or each with a leading dimension V for videos; "
                          f"got {tuple(segments.shape)}, {tuple(scores.shape)}, {tuple(labels.shape)}")
-    if labels.is_floating_point(): raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.dtype not in (torch.int8, torch.int16, torch.int32, torch.int64):
+        raise TypeError(f"labels must be signed integers, class numbers or -1 for padding, got {labels.dtype}: convert them with labels.long()")
     for name,x in dict(segments=segments, scores=scores).items():
         if x.isnan().any(): raise ValueError(f"{name} hold NaN: look at the features, or at the model that made them")
     if (segments[...,0] > segments[...,1]).any(): raise ValueError("a segment ends before it starts: segments are (start, end)")
@@ -83,7 +84,7 @@ def soft_nms(
     min_score:float=1e-3, # Candidates whose decayed score is lower are dropped
     max_segments:int=100, # Most segments `K` kept of a video
 ) -> tuple[Tensor, Tensor, Tensor]: # Segments, decayed scores and labels by falling score; batched: `(V, K, 2)`, `(V, K)`, `(V, K)` padded with 0, 0, -1
-    "Gaussian Soft-NMS in each class; raises `ValueError` on shapes that disagree, NaN and segments that end before they start"
+    "Gaussian Soft-NMS in each class; raises `ValueError` on shapes that disagree, NaN and segments that end before they start, `TypeError` on labels that are no signed integers"
     segments,scores,labels = _check(segments, scores, labels)
     if not (sigma > 0 and min_score >= 0 and max_segments >= 1):
         raise ValueError(f"soft_nms needs sigma > 0, min_score >= 0 and max_segments >= 1, got {sigma}, {min_score} and {max_segments}")

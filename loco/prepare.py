@@ -10,7 +10,7 @@ __all__ = ['clocks', 'encoders', 'kinds', 'known_steps', 'FolderPair', 'Located'
            'write_clean', 'plan_store', 'Packed', 'pack', 'describe', 'settings', 'as_options']
 
 # %% ../nbs/24_prepare.ipynb #53dcab82
-import csv, dataclasses, errno, functools, io, math, multiprocessing, os, shutil, threading, zlib
+import csv, dataclasses, errno, functools, io, math, multiprocessing, os, shlex, shutil, threading, zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from .clock import Clock
 from .config import Config, nearest
-from .data import Annotations, FeatureFolder, FeatureStore, align, class_list, encode, layouts, max_gap, read_npy, store_format
+from .data import Annotations, FeatureFolder, FeatureStore, align, encode, layouts, max_gap, read_npy, store_format
 from .files import atomic, check_replaceable, read_json, replace_folder, write_json
 
 # %% ../nbs/24_prepare.ipynb #ddcba5aa
@@ -172,11 +172,16 @@ def inspect_file(
 
 # %% ../nbs/24_prepare.ipynb #368108ec
 @functools.lru_cache(maxsize=1)
-def _opened(root): return FeatureStore(root)
+def _opened(root, version): return FeatureStore(root)
+
+def _version(root):
+    "What changes when files of a store are replaced, so that none is taken for the one that was there before"
+    facts = ((Path(root)/name).stat() for name in ("manifest.json", "visual.npy", "audio.npy"))
+    return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in facts)
 
 def _store_rows(root, video):
     "Rows about the two modalities of a video in a store"
-    store, out = _opened(root), []
+    store, out = _opened(root, _version(root)), []
     (first, n), sums = store.index[video], store.manifest.get("crc32", {}).get(video)
     for i, m in enumerate(("visual", "audio")):
         row = dict(file=f"{root}/{m}.npy", **inspect_array(getattr(store, m)[first:first+n]))
@@ -210,6 +215,7 @@ kinds = { # Kind of problem: level, what to do about it
     "clock": ("error", "give the clock that the features were extracted with (--fps, --window, --stride)"),
     "uncovered": ("error", "the features end before most of the event: extract the whole video"),
     "split": ("error", "name the splits train, validation and test in the annotation file"),
+    "no events": ("error", "annotate some, or move videos that have events to this split"),
     "length": ("warning", "see whether the whole video was extracted"),
     "constant": ("warning", "a silent or black video? otherwise extract it again"),
     "duplicate": ("warning", "keep one of the two, above all where they are in different splits"),
@@ -238,16 +244,16 @@ def read_entries(
     path, # Annotation file
 ) -> tuple: # `Annotations` of the sound entries (`None` if there are none), and problems
     "Read an annotation file entry by entry"
-    try:
-        database = {v: e for v, e in read_json(path)["database"].items()}
-        labels = class_list({v: e for v, e in database.items() if isinstance(e, dict) and isinstance(e.get("annotations"), list)}, where=Path(path).name)
-    except (ValueError, KeyError, TypeError, AttributeError) as e: return None, [Problem("annotation", str(path), f"cannot be read: {e}")]
-    good, problems = {}, []
-    for video, entry in database.items():
-        try: Annotations.from_dict({"database": {video: entry}}, labels=labels, where=Path(path).name)
-        except (ValueError, KeyError, TypeError, AttributeError) as e: problems.append(Problem("annotation", video, str(e)))
+    try: d = read_json(path)
+    except ValueError as e: return None, [Problem("annotation", str(path), str(e))]
+    database, good, problems = d.get("database") if isinstance(d, dict) else None, {}, []
+    for video, entry in database.items() if isinstance(database, dict) else ():
+        try: Annotations.from_dict({"database": {video: entry}}, where=Path(path).name)
+        except ValueError as e: problems.append(Problem("annotation", video, str(e)))
         else: good[video] = entry
-    return Annotations.from_dict({"database": good}, labels=labels) if good else None, problems
+    if problems and not good: return None, problems
+    try: return Annotations.from_dict({"database": good}, where=Path(path).name), problems
+    except ValueError as e: return None, [*problems, Problem("annotation", str(path), str(e))]
 
 # %% ../nbs/24_prepare.ipynb #342112ed
 def annotation_problems(
@@ -258,8 +264,10 @@ def annotation_problems(
     for name in ("train", "validation", "test"):
         if name not in have: out.append(Problem("split", name, f"no video is in this split; there are {', '.join(sorted(map(str, have)))}"))
     for name in sorted(map(str, have - {"train", "validation", "test"})): out.append(Problem("split", name, "training never reads a split of this name"))
-    learnt = set(annotations.table("train")["label"]) if "train" in have else set()
-    return out + [Problem("class", label, "has no event in the training split") for label in annotations.labels if label not in learnt]
+    events = {s: annotations.table(s)["label"] for s in ("train", "validation") if s in have}
+    out += [Problem("no events", s, f"none of its {len(annotations.videos(s)):,} videos has an event") for s, labels in events.items() if not len(labels)]
+    learned = set(events.get("train", ()))
+    return out + [Problem("class", label, "has no event in the training split") for label in annotations.labels if label not in learned]
 
 # %% ../nbs/24_prepare.ipynb #f26a866a
 def estimate_clock(
@@ -824,9 +832,9 @@ def as_options(
     *,
     preset:str="unav100-onepeace", # Fields that are like in this preset are left out
 ) -> str:
-    "Configuration fields as command-line options"
+    "Configuration fields as command-line options, quoted for a shell"
     base = Config.preset(preset)
     def same(name, value):
         section, field = name.split(".")
         return str(getattr(getattr(base, section), field)) == str(value) or getattr(getattr(base, section), field) == value
-    return " ".join(f"--{k} {v:g}" if isinstance(v, float) else f"--{k} {v}" for k, v in changes.items() if not same(k, v))
+    return " ".join(f"--{k} {v:g}" if isinstance(v, float) else f"--{k} {shlex.quote(str(v))}" for k, v in changes.items() if not same(k, v))

@@ -14,7 +14,7 @@ import numpy as np
 from .clock import Clock
 from .data import Annotations, layouts, write_store
 from .config import nearest
-from .files import write_json
+from .files import read_json, write_json
 
 # %% ../nbs/23_simulate.ipynb #a1c6b4fd
 def named_rng(
@@ -262,6 +262,21 @@ def write_npy_layout(
             if x.shape[1] != sum(d for _, d in files): raise ValueError(f"layout {layout} is {sum(d for _, d in files)} wide, video {video!r} has {x.shape[1]}")
             for (end, _), y in zip(files, np.split(x, np.cumsum([d for _, d in files])[:-1], axis=1)): np.save(Path(root)/f"{video}{end}.npy", y)
 
+# %% ../nbs/23_simulate.ipynb #dc1ac95b
+def _is_simulated(path):
+    "Whether an annotation file or the manifest of a store says so"
+    try: d = read_json(path)
+    except ValueError: return False
+    return isinstance(d, dict) and (d.get("version") == "simulated" or isinstance(d.get("visual"), dict) and "simulated" in d["visual"])
+
+def _refuse_real(out):
+    "Raise `FileExistsError` where a folder holds annotations or features that were not simulated"
+    for p in (Path(out)/name for name in ("", "features", "visual", "audio", *layouts)):
+        notes = [q for name in ("annotations.json", "unav100_annotations.json", "manifest.json") if (q := p/name).is_file()]
+        marked = (p/"SIMULATED.json").is_file() or (p/"manifest.json").is_file()
+        real = next((q for q in notes if not _is_simulated(q)), None) or (None if marked else next(p.glob("*.npy"), None))
+        if real: raise FileExistsError(f"{real} is of a data set that was not simulated, so {out} is not ours to write into: choose another folder or remove it")
+
 # %% ../nbs/23_simulate.ipynb #a4f44d32
 def write_simulated(
     out, # Folder of the data set
@@ -272,12 +287,15 @@ def write_simulated(
     dtype:str="float16", # Number type of the store
     progress:bool=False, # Show a progress bar
 ) -> Path: # The folder
-    "Write a simulated data set: `annotations.json`, and `features/` or a folder named after the layout"
+    "Write a simulated data set: `annotations.json`, and `features/` or a folder named after the layout; raises `FileExistsError` where another one is"
     from tqdm.auto import tqdm
+    if layout not in ("store", *layouts): raise nearest(layout, ("store", *layouts), what="feature layout")
+    _refuse_real(out)
     out, note = Path(out), dict(features.manifest, note="simulated features: numbers from them are not results on a data set")
     items = ((v, *features[v]) for v in tqdm(annotations.duration, disable=not progress, desc="simulate", unit="video"))
     if layout == "store": write_store(out/"features", items, clock=features.clock, dtype=dtype, visual_meta=features.manifest, audio_meta=features.manifest)
-    else: write_npy_layout(out/layout, items, layout=layout)
-    if layout != "store": write_json(out/layout/"SIMULATED.json", note)
+    else:
+        write_json(out/layout/"SIMULATED.json", note)
+        write_npy_layout(out/layout, items, layout=layout)
     write_json(out/"annotations.json", annotations_dict(annotations, version="simulated", note=note["note"]), indent=None)
     return out

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['open_data', 'training_batches', 'Objective', 'parameter_groups', 'make_optimizer', 'learning_rate', 'seed_step',
            'Average', 'pick_device', 'processes', 'Run', 'train_step', 'train_epoch', 'validate', 'summary',
-           'save_best', 'save_run', 'restore_run', 'train', 'load_run', 'evaluate', 'read_history', 'mixed', 'surest',
-           'plot_runs']
+           'save_best', 'save_run', 'check_free', 'restore_run', 'only_here', 'train', 'check_run', 'load_run',
+           'evaluate', 'read_history', 'mixed', 'surest', 'distinct_names', 'detections_of', 'plot_runs']
 
 # %% ../nbs/17_training.ipynb #a286b43c
 import json, math, os, time
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,12 @@ from .targets import assign_targets
 # %% ../nbs/17_training.ipynb #148a62b6
 def open_data(
     cfg:Config, # `data` says where, `model` what is expected there
+    *,
+    labels:tuple|None=None, # Classes of a trained model; those of the annotation file if None
 ) -> tuple: # `Annotations` and the feature source
     "Open the data set of a configuration; raises ValueError or FileNotFoundError where the two disagree"
     m = cfg.model
-    return open_dataset(cfg.data, visual_dim=m.visual_dim, audio_dim=m.audio_dim, classes=m.classes)
+    return open_dataset(cfg.data, visual_dim=m.visual_dim, audio_dim=m.audio_dim, classes=m.classes, labels=labels or None)
 
 # %% ../nbs/17_training.ipynb #7d602f7e
 def training_batches(
@@ -199,6 +201,8 @@ class Run:
         self.cfg, self.folder, self.rank, self.world, self.device = cfg, Path(folder), rank, world, torch.device(device)
         self.annotations, features = data or open_data(cfg)
         self.train_set, self.val_set = (VideoDataset(self.annotations, features, cfg.clock, subset=o) for o in ('train', 'validation'))
+        for o in ('train', 'validation'):
+            if not len(self.annotations.table(o)['label']): raise ValueError(f'no event in the {o} split: training learns from the events of train, and keeps the epoch that is best on those of validation')
         if _fits(self.train_set, self.device): self.train_set.features = Resident(features, self.train_set.videos, device=self.device)
         torch.manual_seed(cfg.train.seed)
         self.objective = Objective(make_model(cfg.model, labels=self.annotations.labels, clock=cfg.clock), cfg).to(self.device)
@@ -253,6 +257,7 @@ def train_epoch(
         for k,v in terms.items(): sums[k] = sums.get(k, 0) + v
     means = torch.stack(list(sums.values())) / (run.steps*run.world)
     if run.world > 1: dist.all_reduce(means)                 # the mean over processes is the loss of the whole batch
+    if not means.isfinite().all(): raise RuntimeError(f'the loss of epoch {run.epoch + 1} is not finite: training diverged, lower train.lr ({cfg.lr:g}) or train.clip ({cfg.clip:g}, 0 clips nothing)')
     return dict(zip(sums, means.tolist()))
 
 # %% ../nbs/17_training.ipynb #2349f288
@@ -295,15 +300,25 @@ def save_run(
     save(run.folder/'last.safetensors', {f'{p}:{k}': v for p,d in parts.items() for k,v in d.items()},
          meta={'epoch': run.epoch, 'history': run.history, 'config': run.cfg.to_dict()})
 
+# %% ../nbs/17_training.ipynb #9b94b017
+def check_free(
+    folder:Path, # Where a new run shall live
+):
+    "Raise FileExistsError where a run would overwrite somebody else's files"
+    found = [o for o in ('README.md', 'config.json', 'model.safetensors', 'history.jsonl') if (folder/o).exists()]
+    if found and not (folder/'run.json').exists():
+        raise FileExistsError(f'{folder} holds {", ".join(found)} but no run: training would overwrite that, choose another folder')
+
 # %% ../nbs/17_training.ipynb #d134f548
 def restore_run(
     run:Run, # A fresh run, brought to where its folder's `last.safetensors` stands
 ):
     "Continue an interrupted run, if there is one; raises ValueError if it was started with another configuration"
     path = run.folder/'last.safetensors'
-    if not path.exists(): return
+    if not path.exists(): return check_free(run.folder)
     tensors, meta = load(path)
-    if diff := run.cfg.differences(meta['config']):
+    if not meta or 'config' not in meta: raise ValueError(f'{path} was not written by a training run: choose another folder')
+    if diff := run.cfg.differences(meta['config'], ignore=('data.root', 'train.device')):
         raise ValueError(f'{run.folder} holds a run with other settings ({"; ".join(diff)}): choose another folder, or delete this one')
     part = lambda p: {k.split(':', 1)[1]: v for k,v in tensors.items() if k.startswith(p + ':')}
     run.objective.load_state_dict(part('objective'))
@@ -336,6 +351,20 @@ def _row(run, terms, start):
     lr = learning_rate((run.epoch + 1)*run.steps - 1, steps=run.steps, cfg=run.cfg.train)
     return {'epoch': run.epoch + 1, 'lr': lr, **terms, **seen, **summary(score), 'seconds': time.perf_counter() - start}
 
+# %% ../nbs/17_training.ipynb #ea07fe09
+@contextmanager
+def only_here(
+    folder:str|Path, # Where the run lives
+):
+    "Keep a run's folder to one training; raises RuntimeError where another is at work"
+    from filelock import FileLock, Timeout
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder)/'.training.lock', timeout=0)
+    try: lock.acquire()
+    except Timeout: raise RuntimeError(f'another training is at work in {folder}: wait for it, or choose another folder') from None
+    try: yield
+    finally: lock.release()
+
 # %% ../nbs/17_training.ipynb #203ddab6
 def train(
     cfg:Config, # The configuration
@@ -345,8 +374,9 @@ def train(
     progress:bool=True, # Show a progress bar, and a line an epoch
 ) -> Run: # The finished run
     "Train a model, or go on training it; killed at any moment, the same call continues to the same weights"
-    with processes(cfg.train.device) as (rank, world, device):
+    with processes(cfg.train.device) as (rank, world, device), ExitStack() as held:
         run = Run(cfg, folder, data=data, rank=rank, world=world, device=device)
+        if rank == 0: held.enter_context(only_here(folder))
         restore_run(run)
         objective = nn.parallel.DistributedDataParallel(run.objective) if world > 1 else run.objective
         board = _board(run) if rank == 0 and run.epoch < run.epochs else None
@@ -363,6 +393,16 @@ def train(
         if board: board.close()
     return run
 
+# %% ../nbs/17_training.ipynb #70bd23c3
+def check_run(
+    folder:str|Path, # Should be a run
+) -> Path: # The folder
+    "Raise FileNotFoundError if a folder holds no trained model"
+    folder = Path(folder)
+    if not (folder/'model.safetensors').exists():
+        raise FileNotFoundError(f'{folder} holds no trained model (model.safetensors): train one with `loco train --out {folder}`')
+    return folder
+
 # %% ../nbs/17_training.ipynb #54dffd91
 def load_run(
     folder:str|Path, # A run
@@ -370,12 +410,11 @@ def load_run(
     root:str|Path|None=None, # Data set's folder, if it has moved since training
 ) -> tuple[Localizer,Config]: # The kept model in evaluation mode, and the run's configuration
     "Load a finished run; raises FileNotFoundError if the folder holds none"
-    folder = Path(folder)
-    if not (folder/'model.safetensors').exists():
-        raise FileNotFoundError(f'{folder} holds no trained model (model.safetensors): train one with `loco train --out {folder}`')
+    folder = check_run(folder)
     cfg = Config.from_dict(read_json(folder/'run.json'))
     if root is not None: cfg = cfg.override({'data.root': str(root)})
-    return Localizer.from_pretrained(folder).to(pick_device(cfg.train.device)).eval(), cfg
+    there = cfg.train.device == 'cpu' or torch.cuda.is_available()     # a run may have been trained on another machine
+    return Localizer.from_pretrained(folder).to(pick_device(cfg.train.device if there else 'auto')).eval(), cfg
 
 # %% ../nbs/17_training.ipynb #915ebea9
 def evaluate(
@@ -388,7 +427,7 @@ def evaluate(
 ) -> MeanAP: # The score
     "Evaluate a run on a split; writes `predictions_<subset>.json` and `metrics_<subset>.json` into its folder"
     model, cfg = load_run(folder, root=root)
-    annotations, features = data or open_data(cfg)
+    annotations, features = data or open_data(cfg, labels=model.labels)
     score, found = validate(model, VideoDataset(annotations, features, cfg.clock, subset=subset), cfg, progress=progress)
     write_predictions(Path(folder)/f'predictions_{subset}.json', found)
     write_json(Path(folder)/f'metrics_{subset}.json', summary(score))
@@ -401,7 +440,8 @@ def read_history(
     "The history of a run"
     path = Path(folder)/'history.jsonl'
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; is {folder} the folder of a run?')
-    return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()]
+    try: return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()]
+    except ValueError as e: raise ValueError(f'{path} is damaged: {e}') from None
 
 # %% ../nbs/17_training.ipynb #4520abe5
 def mixed(
@@ -426,6 +466,30 @@ def surest(
         if left[found['video'][i]] >= 0: keep.append(i)
     return {k: v[sorted(keep)] for k,v in found.items()}
 
+# %% ../nbs/17_training.ipynb #bfeeb5ea
+def distinct_names(
+    folders, # Paths
+) -> list[str]: # Their last parts, as many as tell them apart
+    "Names for runs shown side by side"
+    parts = [Path(o).resolve().parts for o in folders]
+    tails = (['/'.join(p[-n:]) for p in parts] for n in range(1, max(map(len, parts)) + 1))
+    return next(t for t in tails if len(set(t)) == len(set(parts)))
+
+# %% ../nbs/17_training.ipynb #25838eb0
+def detections_of(
+    folder:Path, # A run
+    annotations, # `Annotations`
+    *,
+    subset:str, # Split
+) -> dict: # Columns
+    "The detections that `evaluate` left in a run; raises where there are none, or of another data set"
+    path = Path(folder)/f'predictions_{subset}.json'
+    if not path.exists(): raise FileNotFoundError(f'{folder} has not been evaluated on the {subset} split: run loco eval {folder} --split {subset} first')
+    found, known = read_predictions(path), set(annotations.videos(subset))
+    if strange := next((v for v in found['video'] if v not in known), None):
+        raise ValueError(f'{path} has detections in {strange!r}, which is no {subset} video of this data set: evaluate the run on it with loco eval, or name the other data set with --data')
+    return found
+
 # %% ../nbs/17_training.ipynb #013ac6d2
 def plot_runs(
     folders:list, # Runs; the first one's data set is used
@@ -438,11 +502,12 @@ def plot_runs(
     "Draw learning curves and timelines of one run or several side by side"
     from loco.plots import curves, timeline
     folders, out = [Path(o) for o in folders], Path(out)
+    names = dict(zip(distinct_names(folders), folders))
     cfg = Config.from_dict(read_json(folders[0]/'run.json')).override({} if root is None else {'data.root': str(root)})
     annotations, _ = open_data(cfg)
-    rows = {'ground truth': annotations.table(subset), **{o.name: surest(read_predictions(o/f'predictions_{subset}.json'), annotations) for o in folders}}
+    rows = {'ground truth': annotations.table(subset), **{k: surest(detections_of(o, annotations, subset=subset), annotations) for k, o in names.items()}}
     panels = {'training loss': ['total'], 'validation mAP (%)': ['mAP'], 'sigma': ['sigma']}
-    pictures = {'curves': curves({o.name: read_history(o) for o in folders}, panels=panels)}
+    pictures = {'curves': curves({k: read_history(o) for k, o in names.items()}, panels=panels)}
     for v in mixed(annotations, subset=subset, n=videos):
         pictures[v] = timeline(rows, video=v, duration=annotations.duration[v], title=v)
     out.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class LanguageHead(nn.Module):
         hidden:int, # Channels in which they are compared, `D`
         classes:int, # Classes `C`
         text_dim:int, # Channels `D_t` of the text features
-        text:Tensor|None=None, # Frozen text features `(C, D_t)`; learnt if none
+        text:Tensor|None=None, # Frozen text features `(C, D_t)`; learned if none
         prior:float|None=0.01, # Score about which every class starts, through one bias; no bias if none
     ):
         super().__init__()
@@ -86,7 +86,7 @@ class UniAV(Localizer):
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
         tasks:int=1, # Experts in each block; 3 as published, 1 for the single-task form
         text_dim:int|None=None, # Channels of the text features; `visual_dim` if none
-        text:Tensor|None=None, # Frozen text features `(C, text_dim)`; learnt if none
+        text:Tensor|None=None, # Frozen text features `(C, text_dim)`; learned if none
         bias:bool=True, # One bias for all classes, so that their scores start near `prior`; false as published
     ):
         super().__init__(cfg, labels=labels, clock=clock)

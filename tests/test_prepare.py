@@ -64,6 +64,29 @@ def test_simulated_data_set_says_so_everywhere(world, tmp_path):
     packed = pack(locate(write_simulated(tmp_path/"b", *wide, layout="onepeace")), tmp_path/"store")
     assert FeatureStore(packed.store).manifest["visual"]["encoder"] == "simulated"
 
+@pytest.mark.parametrize("layout", ["store", "onepeace"])
+def test_simulate_leaves_real_data_alone(world, folders, tmp_path, layout):
+    wide = simulated_dataset(videos=3, classes=2)
+    store = folders/"features"
+    pack(found(folders), store)
+    whole = {p: p.read_bytes() for p in folders.rglob("*") if p.is_file()}
+    for name in ("annotations.json", "features", "visual"):             # each of its parts is enough
+        with pytest.raises(FileExistsError, match=f"{name}.* was not simulated"): write_simulated(folders, *wide, layout=layout)
+        assert whole == {p: p.read_bytes() for p in folders.rglob("*") if p.is_file()}
+        shutil.move(folders/name, tmp_path/name)
+        if name == "visual": shutil.move(folders/"audio", tmp_path/"audio")
+        whole = {p: p.read_bytes() for p in folders.rglob("*") if p.is_file()}
+    for _ in range(2): assert check(write_simulated(folders, *wide, layout=layout)).errors == 0
+
+def test_simulate_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    wide = simulated_dataset(videos=3, classes=2)
+    class Stop(BaseException): pass
+    def stop(*args): raise Stop
+    monkeypatch.setattr(type(wide[1]), "_modality", stop)
+    with pytest.raises(Stop): write_simulated(tmp_path/"a", *wide, layout="onepeace")
+    monkeypatch.undo()
+    assert check(write_simulated(tmp_path/"a", *wide, layout="onepeace")).errors == 0
+
 # ---------------------------------------------------------------- download
 
 class Api:
@@ -219,6 +242,7 @@ def spoil(kind, folders, annotations):
         d["database"][v]["annotations"] = [dict(segment=[5, 8], label="class 0", label_id=0)]
     if kind == "annotation": d["database"][v]["annotations"][0]["segment"] = [3, 2]
     if kind == "split": d["database"] = {k: dict(e, subset="val" if e["subset"] == "validation" else e["subset"]) for k, e in d["database"].items()}
+    if kind == "no events": d["database"] = {k: dict(e, annotations=[] if e["subset"] == "validation" else e["annotations"]) for k, e in d["database"].items()}
     if kind == "class": d["database"][[k for k in d["database"] if d["database"][k]["subset"] == "test"][0]]["annotations"] = [dict(segment=[0, 5], label="new", label_id=9)]
     if kind == "too short": d["database"][v]["annotations"].append(dict(segment=[2.01, 2.02], label="class 0", label_id=0))
     (folders/"annotations.json").write_text(json.dumps(d))
@@ -235,6 +259,37 @@ def test_check_finds(kind, folders, world):
     result = CliRunner().invoke(data_app, ["check", str(folders), "--fps", "16", "--window", "16", "--stride", "4", "--workers", "1", "--quiet"])
     assert result.exit_code == (0 if report.ok else 1) and kind in result.output
 
+MALFORMED = dict(no_object=lambda e: [1, 2], nothing=lambda e: None, no_list=lambda e: dict(e, annotations=None), no_duration=lambda e: dict(e, duration=None),
+                 text_duration=lambda e: dict(e, duration="abc"), no_subset=lambda e: dict(e, subset=None), event_list=lambda e: dict(e, annotations=[[1, 2, "dog"]]),
+                 number_label=lambda e: dict(e, annotations=[dict(segment=[1, 2], label=3)]), list_label=lambda e: dict(e, annotations=[dict(segment=[1, 2], label=["dog"])]))
+
+@pytest.mark.parametrize("harm", MALFORMED)
+def test_malformed_entries_are_named(harm, folders, world):
+    path, v = folders/"annotations.json", list(world[0].duration)[1]
+    d = json.loads(path.read_text())
+    d["database"][v] = MALFORMED[harm](d["database"][v])
+    path.write_text(json.dumps(d))
+    for labels in (None, world[0].labels):
+        with pytest.raises(ValueError, match="annotations.json: video '" + v): Annotations.load(path, labels=labels)
+    report = check(folders, clock=CLOCK)
+    assert [p.where for p in report.problems if p.level == "error"] == [v] and len(report.annotations) == 11
+
+def test_check_of_an_empty_or_numbered_file_is_not_ready(folders):
+    path = folders/"annotations.json"
+    d = json.loads(path.read_text())
+    for e in d["database"].values(): e["annotations"] = [dict(a, label=a["label_id"]) for a in e["annotations"]]
+    for content in ({"database": {}}, {"database": []}, [], None, d):
+        path.write_text(json.dumps(content))
+        report = check(folders, clock=CLOCK)
+        assert not report.ok and all(p.kind == "annotation" for p in report.problems)
+
+def test_check_says_what_it_cannot_write(folders, tmp_path):
+    path, files = folders/"annotations.json", [tmp_path/"clean.json", tmp_path/"table.csv"]
+    path.write_text(path.read_text()[:300])
+    done = CliRunner().invoke(data_app, ["check", str(folders), "--clean", str(files[0]), "--table", str(files[1]), "--quiet"])
+    assert done.exit_code == 1 and "is the annotation file without" not in done.output
+    assert all(str(f) in done.stderr and not f.exists() for f in files) and "not written" in done.stderr and "annotations.json" in done.stderr
+
 def test_check_finds_a_wrong_clock(folders):
     assert {p.kind for p in check(folders, clock=Clock(25, 24, 8)).problems if p.level == "error"} == {"clock"}
     unknown = check(folders)
@@ -246,6 +301,15 @@ def test_check_finds_damage_in_a_store(folders, tmp_path):
     with open(store/"audio.npy", "r+b") as f: f.seek(-40, 2); f.write(b"damage")
     report = check(store, annotations=folders/"annotations.json")
     assert [p.kind for p in report.problems if p.level == "error"] == ["checksum"]
+    whole = tmp_path/"whole.npy"
+    whole.write_bytes((pack(found(folders), tmp_path/"again").store/"audio.npy").read_bytes())
+    os.replace(whole, store/"audio.npy")                                 # one file is restored
+    assert check(store, annotations=folders/"annotations.json").ok
+    with open(store/"visual.npy", "r+b") as f: f.seek(-40, 2); f.write(b"damage")
+    assert not check(store, annotations=folders/"annotations.json").ok
+    shutil.rmtree(store)
+    pack(found(folders), store)                                          # or all of them are packed again
+    assert check(store, annotations=folders/"annotations.json").ok
 
 def test_clean_annotations_pass(folders, world, tmp_path):
     for kind in ("not finite",): spoil(kind, folders, world[0])
@@ -481,4 +545,7 @@ def test_simulate_pack_and_info_at_the_command_line(tmp_path):
         done = CliRunner().invoke(data_app, line)
         assert done.exit_code == 0, done.output
     assert "simulated" in done.output
+    (tmp_path/"my set").mkdir()
+    shutil.move(f"{out}/annotations.json", tmp_path/"my set"); shutil.move(f"{out}/i3d-vggish", tmp_path/"my set")
+    assert f"--data.root '{tmp_path}/my set'" in CliRunner().invoke(data_app, ["pack", str(tmp_path/"my set"), "--quiet"]).output
     assert FeatureStore(f"{out}/i3d-vggish-store").clock == Clock(25, 24, 8)
