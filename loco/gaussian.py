@@ -26,6 +26,7 @@ def gaussian_target(
 ) -> Tensor: # `(T, T)`, differentiable in `sigma`
     "Gaussian correspondence of the segments of one video (Eq. 3); `ValueError` unless `sigma` is positive"
     sigma = _positive(sigma, "sigma")
+    sigma = sigma.to(torch.promote_types(sigma.dtype, torch.float32))     # half types cannot count far
     i = torch.arange(n, dtype=sigma.dtype, device=sigma.device)
     d = (i[:,None] - i).abs() / math.sqrt(2)
     return torch.exp(-(d - mu)**2 / (2*sigma**2)) / (sigma * math.sqrt(2*math.pi))

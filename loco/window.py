@@ -40,7 +40,7 @@ class WindowAdaptation(nn.Module):
         mask:Tensor, # `(B, T)`, True = valid
     ) -> tuple[Tensor,Tensor]: # Size `P` and offset `O`, each `(B, ceil(T/W), H)`
         mean = window_mean(x, mask, window=self.window)
-        size,offset = self.proj(F.leaky_relu(mean)).float().chunk(2, -1)
+        size,offset = self.proj(F.leaky_relu(mean)).to(torch.promote_types(mean.dtype, torch.float32)).chunk(2, -1)
         return size,offset
 
 # %% ../nbs/07_window.ipynb #c9cbece0
