@@ -1,5 +1,5 @@
 "The package builds from its own source archive, installs without the repository, and starts quickly"
-import os, re, subprocess, sys, tarfile, zipfile
+import os, re, shutil, subprocess, sys, tarfile, zipfile
 from pathlib import Path
 import pytest
 from common import LIB, ROOT, settings
@@ -15,7 +15,9 @@ def run(*args, **kw):
 def built(tmp_path_factory):
     "Source archive, and the wheel that is built from it alone"
     out = tmp_path_factory.mktemp('dist')
-    run(sys.executable, '-m', 'build', '--outdir', out, ROOT)
+    source = tmp_path_factory.mktemp('source')/'loco'      # a copy: building puts files beside the sources, which other tests read meanwhile
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns('.git', '.venv', 'runs', '_docs', '_proc', 'build', 'dist', '*.egg-info', 'loco_dave-*', '__pycache__', 'data'))
+    run(sys.executable, '-m', 'build', '--outdir', out, source)
     return next(out.glob('*.tar.gz')), next(out.glob('*.whl'))
 
 @pytest.fixture(scope='module')
