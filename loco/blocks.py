@@ -97,12 +97,12 @@ class MaskedConv1d(nn.Conv1d):
         mask:Tensor, # `(B, T)`, True = valid
         lengths:tuple|None=None, # Lengths of the sequences that lie one after another along `T`
     ) -> Tensor: # `(B, T, out_dim)`, zero outside the mask
-        outside,gap = ~mask[...,None],self.padding[0]
-        x = x.masked_fill(outside, 0)
+        valid,gap = mask[...,None],self.padding[0]
+        x = x.masked_fill(~valid, 0)
         if lengths: x = spread(x, lengths, gap=gap)
         y = conv_time(x, self.weight, bias=self.bias)
         if lengths: y = gather(y, lengths, gap=gap)
-        return y.masked_fill(outside, 0)
+        return y * valid
 
 # %% ../nbs/06_blocks.ipynb #7263871a
 class ConvNorm(nn.Module):
@@ -123,7 +123,7 @@ class ConvNorm(nn.Module):
         lengths:tuple|None=None, # Lengths of the sequences that lie one after another along `T`
     ) -> Tensor: # `(B, T, out_dim)`, zero outside the mask
         y = self.norm(self.conv(x, mask, lengths))
-        return (F.relu(y) if self.relu else y).masked_fill(~mask[...,None], 0)
+        return (F.relu(y) if self.relu else y) * mask[...,None]
 
 # %% ../nbs/06_blocks.ipynb #edd8e423
 class DepthwiseConv1d(nn.Conv1d):
@@ -135,11 +135,11 @@ class DepthwiseConv1d(nn.Conv1d):
     ): super().__init__(dim, dim, 3, stride=stride, padding=1, groups=dim, bias=False)
 
     def forward(self,
-        x:Tensor, # `(B, T, D)`
+        x:Tensor, # `(B, T, D)`, finite
         mask:Tensor, # `(B, T)`, True = valid
         lengths:tuple|None=None, # Lengths of the sequences that lie one after another along `T`
     ) -> Tensor: # `(B, ceil(T/stride), D)`
-        x = x.masked_fill(~mask[...,None], 0)
+        x = x * mask[...,None]
         if lengths: x = spread(x, lengths)
         y = conv_time(x, self.weight, stride=self.stride[0], groups=self.groups)
         return gather(y, lengths) if lengths else y
@@ -160,7 +160,7 @@ def masked_max_pool(
     low = torch.finfo(x.dtype).min
     p = F.pad(x.masked_fill(~mask[...,None], low), (0,0,1,1), value=low)
     y = torch.maximum(torch.maximum(p[:,:-2:2], p[:,1:-1:2]), p[:,2::2])
-    return y.masked_fill(~halve(mask)[...,None], 0)
+    return y * halve(mask)[...,None]
 
 # %% ../nbs/06_blocks.ipynb #c8ddeb6e
 class GlobalAttention(nn.Module):
@@ -180,7 +180,7 @@ class GlobalAttention(nn.Module):
         q,k,v = (t.unflatten(-1, (self.heads,-1)).transpose(1,2) for t in (q,k,v))
         bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min/2)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:,None,None])
-        return y.transpose(1,2).flatten(2).masked_fill(~mask[...,None], 0)
+        return y.transpose(1,2).flatten(2) * mask[...,None]
 
 # %% ../nbs/06_blocks.ipynb #4331bbae
 class DropPath(nn.Module):
@@ -262,4 +262,4 @@ class TransformerBlock(nn.Module):
         if self.stride > 1: x,mask = masked_max_pool(x, mask),halve(mask)
         x = x + self.drop_attention(seen)
         x = x + self.drop_ffn(self.feed(x))
-        return x.masked_fill(~mask[...,None], 0)
+        return x * mask[...,None]

@@ -8,7 +8,7 @@ __all__ = ['overlap', 'WindowAttention', 'CDPAttention']
 # %% ../nbs/08_cdp.ipynb #057f5fbb
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
-from .window import WindowAdaptation, sample_windows, target_points
+from .window import WindowAdaptation, hold, sample_windows, target_points
 
 # %% ../nbs/08_cdp.ipynb #519e8315
 def overlap(
@@ -51,8 +51,8 @@ class WindowAttention(nn.Module):
         see = keys[:,:,None] & (j >= i) & (j <= i+2*r)
         bias = torch.zeros_like(see, dtype=q.dtype).masked_fill(~see, torch.finfo(q.dtype).min/2)
         y = F.scaled_dot_product_attention(split(q, 0), split(k, r), split(v, r), attn_mask=bias)
-        y = y.masked_fill(~see.any(-1, keepdim=True), 0).transpose(1,2).flatten(2)
-        return y.unflatten(0, (B,-1)).flatten(1,2)[:,:T].masked_fill(~mask[...,None], 0)
+        y = (y * see.any(-1, keepdim=True)).transpose(1,2).flatten(2)
+        return y.unflatten(0, (B,-1)).flatten(1,2)[:,:T] * mask[...,None]
 
 # %% ../nbs/08_cdp.ipynb #1d85e3e1
 class CDPAttention(nn.Module):
@@ -63,9 +63,10 @@ class CDPAttention(nn.Module):
         *,
         window:int=8, # Window `W`, in steps
         shared:bool=False, # Sample the values where the keys are sampled
+        border:bool=False, # A point beyond the video is its first or last step, instead of no key
     ):
         super().__init__()
-        self.shared = shared
+        self.shared,self.border = shared,border
         self.adapt,self.attention = WindowAdaptation(dim, heads, window=window),WindowAttention(heads, window=window)
 
     def windows(self,
@@ -73,7 +74,8 @@ class CDPAttention(nn.Module):
         mask:Tensor, # `(B, T)`, True = valid
     ) -> Tensor: # `(B, nW, H, W)` positions, in grid steps
         "Where each head samples `x`"
-        return target_points(*self.adapt(x, mask), window=self.adapt.window)
+        points = target_points(*self.adapt(x, mask), window=self.adapt.window)
+        return hold(points, mask) if self.border else points
 
     def forward(self,
         q:Tensor, # `(B, T, D)` queries

@@ -16,6 +16,7 @@ from .cli_data import data_app
 from .cli_export import export_app
 from .cli_reproduce import errors, reproduce
 from .config import Config, schema
+from .terminal import say, table
 
 # %% ../nbs/19_cli.ipynb #d2067b61
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode='rich', pretty_exceptions_enable=False,
@@ -27,20 +28,6 @@ def about():
 
     A first run:  [bold]loco train[/bold], then [bold]loco eval runs/stampsav[/bold] and [bold]loco plot runs/stampsav[/bold].
     """
-
-# %% ../nbs/19_cli.ipynb #3820fdd3
-def _say(*args, markup=False):
-    from rich.console import Console
-    Console(highlight=False, soft_wrap=True, markup=markup).print(*args)
-
-def _number(text): return str(text).replace('.', '', 1).isdigit()
-
-def _table(title, columns, rows):
-    from rich.table import Table
-    t = Table(title=title, title_justify='left', title_style='bold', box=None, header_style='dim')
-    for i,c in enumerate(columns): t.add_column(c, justify='right' if all(_number(r[i]) for r in rows) else 'left', no_wrap=i == 0)
-    for r in rows: t.add_row(*map(str, r))
-    return t
 
 # %% ../nbs/19_cli.ipynb #d41e77bb
 Runs = Annotated[list[Path], typer.Argument(help='Folders of finished runs; several are shown side by side.', show_default=False)]
@@ -64,7 +51,7 @@ def config_command(
     "List every setting: its name, its value in a preset, and what it means."
     meaning = lambda f: f.doc + ' °'*f.ours + (f' [dim]({" | ".join(f.choices)})[/dim]' if f.choices else '')
     rows = [(f'--{f.name}', f.value, meaning(f)) for f in schema(Config.preset(preset))]
-    _say(_table(f'Settings of the preset "{preset}" (°: the paper is silent, the choice is ours)', ['setting', 'value', 'meaning'], rows), markup=True)
+    say(table(f'Settings of the preset "{preset}" (°: the paper gives no value)', ['setting', 'value', 'meaning'], rows, markup=True))
 
 # %% ../nbs/19_cli.ipynb #ee59020e
 app.add_typer(data_app, name='data')
@@ -90,7 +77,7 @@ def train(
     reuse_memory()
     run = fit(cfg, out or Path('runs')/preset, progress=not quiet)
     if run.rank == 0 and not quiet:
-        _say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
+        say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
 
 # %% ../nbs/19_cli.ipynb #1167c898
 @app.command(name='eval')
@@ -105,7 +92,7 @@ def eval_command(
     for run in runs: check_run(run)
     scores = [evaluate(run, subset=split, root=data, progress=not quiet).row() for run in runs]
     rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in zip(distinct_names(runs), scores)]
-    _say(_table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
+    say(table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
 
 # %% ../nbs/19_cli.ipynb #28d31fbf
 @app.command()
@@ -118,7 +105,7 @@ def plot(
 ):
     "Draw loss curves, and timelines of ground truth and detections (as in the paper's Fig. 5)."
     from loco.training import plot_runs
-    for p in plot_runs(runs, out or runs[0].parent/'plots', subset=split, videos=videos, root=data): _say(str(p))
+    for p in plot_runs(runs, out or runs[0].parent/'plots', subset=split, videos=videos, root=data): say(str(p))
 
 # %% ../nbs/19_cli.ipynb #c2da7e21
 @app.command()
@@ -135,7 +122,7 @@ def detect(
     for v in videos:
         rows = [(f'{s:.2f}', f'{e:.2f}', l, f'{p:.2f}') for n,l,s,e,p in zip(*(found[k] for k in ('video', 'label', 'start', 'end', 'score')))
                 if n == v.stem and p >= min_score]
-        _say(_table(v.name, ['start (s)', 'end (s)', 'event', 'score'], rows) if rows else f'{v.name}: no event scores {min_score} or more')
+        say(table(v.name, ['start (s)', 'end (s)', 'event', 'score'], rows) if rows else f'{v.name}: no event scores {min_score} or more')
 
 # %% ../nbs/19_cli.ipynb #301e5663
 app.command(context_settings={'ignore_unknown_options': True})(reproduce)

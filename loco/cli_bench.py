@@ -13,6 +13,7 @@ import typer
 import loco
 from .config import nearest
 from .files import write_json
+from .terminal import say, table
 
 # %% ../nbs/27_cli_bench.ipynb #70cfef14
 benchmarks = {
@@ -143,15 +144,12 @@ def headline(
     return f"{m['device']}, {m['threads']} threads, PyTorch {m['torch']}; {best}; memory {show(m['memory'], 'B/s')}.{busy}"
 
 # %% ../nbs/27_cli_bench.ipynb #359e6b1e
-def _lines(console, report):
-    "Print a report"
-    from rich.table import Table
-    t = Table(title=headline(report), title_justify='left', title_style='bold', box=None, show_header=False, pad_edge=False)
-    for side in ('left', 'right', 'left'): t.add_column(justify=side)
-    for name, what, value, aim in rows(report):
-        if name: t.add_row(name, style='bold')
-        t.add_row(f'  {what}', value, aim, style='red' if aim.endswith('NO') else None)
-    console.print(t)
+def _sheet(report):
+    "A report as a table: a line a number, under the name of its benchmark"
+    lines = []
+    for name, what, value, aim in rows(report): lines += [[name, '', '']]*bool(name) + [[f'  {what}', value, aim]]
+    style = lambda line: 'red' if line[2].endswith('NO') else None if line[0].startswith(' ') else 'bold'
+    return table('', ['', '', ''], lines, right=(1,), style=style)
 
 def bench(
     only:Annotated[Optional[list[str]], typer.Option(help=f'Only this benchmark; may be given more than once. One of: {", ".join(benchmarks)}.', show_default=False)]=None,
@@ -162,8 +160,6 @@ def bench(
     tiny:Annotated[bool, typer.Option('--tiny', help='Everything at toy size, to see that it runs; the numbers mean nothing.')]=False,
 ):
     "Measure speed and memory of every stage, beside naive versions and the machine's own limits. Takes about ten minutes."
-    from rich.console import Console
-    console, quiet = Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False), Console(stderr=True, highlight=False, markup=False)
-    report = measure(only or (), chosen=tuple(model or models), size='tiny' if tiny else 'paper', device=device, threads=threads, tell=lambda o: quiet.print(f'measuring {o}'))
+    report = measure(only or (), chosen=tuple(model or models), size='tiny' if tiny else 'paper', device=device, threads=threads, tell=lambda o: say(f'measuring {o}', file=sys.stderr))
     if out: write_json(out, report)
-    _lines(console, report)
+    say(headline(report), _sheet(report))

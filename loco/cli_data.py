@@ -13,25 +13,12 @@ from typing import Annotated, Optional
 import typer
 from .clock import Clock
 from .config import Config
+from .terminal import say, table
 
 # %% ../nbs/25_cli_data.ipynb #5f042f41
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', context_settings={'help_option_names': ['-h', '--help']},
                        help='Get a data set, see whether it is sound, and pack it for training.\n\n'
                             'From nothing to a training run:  [bold]loco data download[/bold], [bold]loco data pack data/unav100[/bold], and the command that it prints.')
-
-# %% ../nbs/25_cli_data.ipynb #07b7bb05
-def _say(*args):
-    from rich.console import Console
-    Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False).print(*args)
-
-def _draw(sheet):
-    "A table of the report, for a terminal"
-    from rich.table import Table
-    title, columns, rows = sheet
-    t = Table(title=title, title_justify='left', title_style='bold', box=None, header_style='dim', pad_edge=False, show_header=any(columns))
-    for c in columns: t.add_column(c, overflow='fold')
-    for r in rows: t.add_row(*map(str, r))
-    return t
 
 # %% ../nbs/25_cli_data.ipynb #c705a139
 _folder = "Folder of the data set: annotations, and features in any layout."
@@ -79,12 +66,12 @@ def simulate(
     base = Config.preset('unav100-i3d-vggish' if layout == 'i3d-vggish' else 'unav100-onepeace')
     a, f = simulated_dataset(Annotations.load(annotations) if annotations else None, clock=_clock(fps, window, stride) or base.clock, seed=seed, noise=noise,
                              visual_dim=visual_dim or base.model.visual_dim, audio_dim=audio_dim or base.model.audio_dim, videos=videos, classes=classes)
-    _say(f'{a}: {f}')
-    if out: return _say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
+    say(f'{a}: {f}')
+    if out: return say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
     some, start = list(a.duration)[:200], time.perf_counter()
     size = sum(x.nbytes for v in some for x in f[v])
     seconds = time.perf_counter() - start
-    _say(f'{size/seconds/1e6:,.0f} MB/s here on one core; all {len(a):,} videos in {seconds/len(some)*len(a):.0f} s, {size/len(some)*len(a)/1e9:.1f} GB that never touch a disk')
+    say(f'{size/seconds/1e6:,.0f} MB/s here on one core; all {len(a):,} videos in {seconds/len(some)*len(a):.0f} s, {size/len(some)*len(a)/1e9:.1f} GB that never touch a disk')
 
 # %% ../nbs/25_cli_data.ipynb #344f5dfb
 @data_app.command()
@@ -100,14 +87,14 @@ def info(
     from loco.prepare import describe, locate
     about = describe(locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio))
     if as_json: print(json.dumps(about))
-    else: _say(_draw((str(root), ['', ''], [[k.replace('_', ' '), _plain(k, v)] for k, v in about.items() if v not in (None, [], {})])))
+    else: say(table(str(root), ['', ''], [[k.replace('_', ' '), _plain(k, v)] for k, v in about.items() if v not in (None, [], {})]))
 
 def _plain(key, value):
     "A value for a person"
     if key == 'bytes': return f'{value/1e9:.2f} GB' if value > 1e8 else f'{value/1e6:.1f} MB'
     if key == 'event_seconds': return '10 % shorter than {} s, median {} s, 10 % longer than {} s'.format(*value)
     if isinstance(value, dict): return ', '.join(f'{k} {_plain("", v)}' for k, v in value.items())
-    if isinstance(value, list): return ', '.join(map(str, value))
+    if isinstance(value, list): return '; '.join(o['name'] if isinstance(o, dict) and 'name' in o else str(o) for o in value)     # all of it: --json
     return f'{value:,.1f}' if isinstance(value, float) and key == 'hours' else f'{value:,}' if isinstance(value, int) else f'{value:g}' if isinstance(value, float) else str(value)
 
 # %% ../nbs/25_cli_data.ipynb #4c4e0d66
@@ -142,10 +129,10 @@ def check(
 
 def _show(report, first, left, clean):
     "The report, for a person"
-    for sheet in report.sheets(first): _say(_draw(sheet), '')
-    if clean: _say(f'{clean} is the annotation file without the {left:,} that have errors of their own')
+    for sheet in report.sheets(first): say(table(*sheet), '')
+    if clean: say(f'{clean} is the annotation file without the {left:,} that have errors of their own')
     many = lambda n, what: f"{n:,} {what}{'' if n == 1 else 's'}"
-    _say(f'{many(report.errors, "error")}, {many(report.warnings, "warning")} in {many(len(report.rows), "video")}: ' + ('ready to train' if report.ok else 'not ready'))
+    say(f'{many(report.errors, "error")}, {many(report.warnings, "warning")} in {many(len(report.rows), "video")}: ' + ('ready to train' if report.ok else 'not ready'))
 
 # %% ../nbs/25_cli_data.ipynb #e7a9c9c5
 @data_app.command()
@@ -168,10 +155,10 @@ def pack(
     from loco.prepare import as_options, locate, pack as make, settings
     found, start = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride)), time.perf_counter()
     done = make(found, out or root/f'{found.layout}-store', dtype=dtype, workers=workers, progress=not quiet)
-    _say(f'{done.videos:,} videos, {done.steps:,} steps, {_plain("bytes", done.bytes)} in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
+    say(f'{done.videos:,} videos, {done.steps:,} steps, {_plain("bytes", done.bytes)} in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
          + (f', {done.earlier:,} videos were there already' if done.earlier else ''))
     preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
-    _say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store), preset=preset)}')
+    say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store), preset=preset)}')
 
 # %% ../nbs/25_cli_data.ipynb #17813cd3
 @data_app.command()
@@ -187,6 +174,6 @@ def download(
     "Get UnAV-100's annotations and features. Interrupted, the same command continues; every file is verified."
     from loco.download import download as get
     got = get(out, features=features, source=source, pattern=pattern, revision=revision, workers=workers, progress=not quiet)
-    _say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
+    say(f'{got.videos:,} videos are complete in {got.features} ({got.files:,} files, {got.bytes/1e9:.2f} GB fetched now)')
     where = shlex.quote(str(out))
-    _say(f'Next: loco data check {where} --layout {features}, then loco data pack {where} --layout {features}')
+    say(f'Next: loco data check {where} --layout {features}, then loco data pack {where} --layout {features}')

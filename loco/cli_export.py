@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from .config import Config, split_words
+from .terminal import say
 
 # %% ../nbs/65_cli_export.ipynb #48d916e2
 export_app = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', context_settings={'help_option_names': ['-h', '--help']},
@@ -69,5 +70,5 @@ def opentad(
     if len(folders) > 1: raise ValueError(f"one run or data set at a time, not {' and '.join(folders)}")
     *opened, inference, title = open_source(folders[0] if folders else None, cfg=Config.preset(preset), data=data, changes=changes)
     done = export_opentad(*opened, out=out, names=tuple(names.replace(',', ' ').split()), inference=inference, dtype=dtype, progress=not quiet, title=title)
-    print(f"{done.videos:,} videos, {done.steps:,} steps, {done.bytes/1e6:,.1f} MB of features in {done.folder}")
-    print(f"Next: see {done.folder}/README.md for {' and '.join(f'{n}.py' for n in done.systems)}")
+    say(f"{done.videos:,} videos, {done.steps:,} steps, {done.bytes/1e6:,.1f} MB of features in {done.folder}")
+    say(f"Next: see {done.folder}/README.md for {' and '.join(f'{n}.py' for n in done.systems)}")

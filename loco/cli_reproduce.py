@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from .config import Config, split_words
-
-# %% ../nbs/63_cli_reproduce.ipynb #02f5b6f7
-def _say(*args):
-    from rich.console import Console
-    Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False).print(*args)
-
-def _draw(title, head, lines):
-    "A table of results, for a terminal; the paper's lines are dim"
-    from rich.table import Table
-    t = Table(title=title, title_justify='left', title_style='bold', box=None, header_style='dim', pad_edge=False)
-    for i, h in enumerate(head): t.add_column(h, justify='right' if i else 'left', no_wrap=True)
-    for cs in lines: t.add_row(*cs, style='dim' if cs[0].startswith(' ') else None)
-    return t
+from .terminal import say, say_fitting, table
 
 # %% ../nbs/63_cli_reproduce.ipynb #2aff3f33
+def _style(line): return 'dim' if line[0].startswith(' ') else None     # the paper's lines
+
 def present(
     name:str, # Experiment
     out:Path, # Folder of the reproduction; table and pictures go there
@@ -33,10 +23,12 @@ def present(
 ) -> list[Path]: # Files written: the table in Markdown, and pictures
     "Print an experiment's table, and write table and pictures into the folder"
     from loco.files import write_text
-    from loco.experiments import HEAD, cells, draw, markdown, results
+    from loco.experiments import COLUMNS, HEAD, cells, draw, markdown, results
     data, res = Path(out).name, results(name, kept['runs'])
     e, cfg = res.experiment, kept['settings']
-    _say(_draw(f'{e.title}, on {data} (mAP in % at tIoU)', [h.format(e.reference) for h in HEAD], cells(res, cfg)))
+    lines = cells(res, cfg)
+    brief = [[o.split(' ±')[0] if h in COLUMNS[:-1] else o for h, o in zip(HEAD, l)] for l in lines]
+    say_fitting(*(table(f'{e.title}, on {data} (mAP in % at tIoU)', [h.format(e.reference) for h in HEAD], ls, style=_style) for ls in (lines, brief)))
     write_text(Path(out)/f'{name}.md', f'# {e.title}, on {data}\n\nTest mAP in %, mean ± standard deviation over seeds; differences are paired, with their 95 % confidence interval.\n\n{markdown(res, cfg)}\n')
     return [Path(out)/f'{name}.md', *draw(name, kept, out)]
 
@@ -62,19 +54,20 @@ def reproduce(
     names = list(EXPERIMENTS) if 'all' in names or not names else names
     for n in names: experiment(n)
     out = out or Path('runs/reproduce')/(Path(data).resolve().name if data else preset or 'stampsav')
-    base = None if show else settings_of(data, preset=preset, changes=changes, out=out, start=start)
-    if start: _say(f'{unpack(read_bundle(start), out, base=base)} runs taken from {start}')
+    earlier = read_bundle(start) if start else None
+    base = None if show else settings_of(data, preset=preset, changes=changes, out=out, start=earlier)
+    if earlier: say(f'{unpack(earlier, out, base=base)} runs taken from {start}')
     if show and not (out/'settings.json').exists(): raise FileNotFoundError(f'{out} holds no reproduction yet: run this without --show first')
     failed = {}
     if not show:
         open_data(base)                # no data: say so now, and once
         claim(out, base)
         reuse_memory()
-        failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=_say)
+        failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=say)
     kept = bundle(out)
     write_bundle(out/'results.json', kept)
-    for n in names: _say('written: ' + ', '.join(str(p) for p in present(n, out, kept=kept)))
-    _say(f'all numbers: {out}/results.json')
+    for n in names: say('written: ' + ', '.join(str(p) for p in present(n, out, kept=kept)))
+    say(f'all numbers: {out}/results.json')
     if failed: raise RuntimeError(f'{len(failed)} runs failed; the first: {next(iter(failed.values()))}')
 
 # %% ../nbs/63_cli_reproduce.ipynb #66756b9c
@@ -106,9 +99,9 @@ def errors(
     from loco.errors import plot_errors, plot_interference, plot_recall, report
     from loco.training import distinct_names
     out, reports = out or runs[0].parent/'plots', {k: report(r, subset=split, root=data) for k, r in zip(distinct_names(runs), runs)}
-    _say(_draw(f'Errors on the {split} split, in %', ['', *reports], error_lines(reports)))
+    say(table(f'Errors on the {split} split, in %', ['', *reports], error_lines(reports)))
     pictures = dict(errors=plot_errors, recall=plot_recall, **({'interference': plot_interference} if all(r['interference'] for r in reports.values()) else {}))
     out.mkdir(parents=True, exist_ok=True)
     for name, plot in pictures.items():
         plot(reports).savefig(out/f'{name}.png', dpi=150)
-        _say(str(out/f'{name}.png'))
+        say(str(out/f'{name}.png'))

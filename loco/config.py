@@ -21,7 +21,7 @@ def opt(
     low:float=-math.inf, # Smallest allowed number
     high:float=math.inf, # Largest allowed number
     above:float=-math.inf, # The number must be larger than this
-    ours:bool=False, # Whether the paper is silent and the default is our choice
+    ours:bool=False, # Whether the paper gives no value and the default is our choice
 ):
     "Dataclass field that carries its own documentation and its allowed values"
     return field(default=default, metadata=dict(doc=doc, choices=choices, low=low, high=high, above=above, ours=ours))
@@ -156,18 +156,19 @@ class ModelConfig(Section):
     heads:int = opt(4, "Attention heads H", low=1)
     unimodal_blocks:int = opt(2, "Transformer blocks L_u of each modality, before the two meet", low=0)
     levels:int = opt(6, "Cross-modal levels L_c; each halves the length", low=1)
-    fusion_blocks:int = opt(3, "Transformer blocks of the decoder", low=0)
+    fusion_blocks:int = opt(3, "Transformer blocks of the decoder; three is decoded from Table 3", low=0, ours=True)
     window:int = opt(8, "Window size W in segments of a level, even (Table 2d)", low=2)
     cross:str = opt("cdp", "How one modality attends to the other (Table 2c); cdp-keys: cdp with one set of windows for keys and values; none: it does not", choices=("cdp", "cdp-keys", "fixed", "global", "none"))
-    guided:bool = opt(False, "Who asks in cross-modal attention: true: the other modality, of a stream's own keys and values (Eq. 6, 8); false: a stream, of the other's", ours=True)
+    guided:bool = opt(False, "Who asks in cross-modal attention: true, as in Eq. 6 and 8: the other modality, of a stream's own keys and values; false, unlike them: a stream, of the other's")
+    border:bool = opt(False, "A point that `cdp` samples beyond the video is: true: its first or last step; false: no key at all", ours=True)
     pyramid:bool = opt(True, "Use all levels; false: only the first, as the base of Table 3")
     lcc:bool = opt(True, "Correspondence loss in training (Sec. 3.3)")
     target:str = opt("learnable", "Kind of correspondence target G (Table 2b)", choices=("learnable", "fixed", "softened", "diagonal"))
     sigma:float = opt(1.0, "First value of the target's width sigma (Eq. 3), in segments over sqrt(2)", above=0)
-    tau:float = opt(0.07, "First value of the temperature tau (Eq. 2)", above=0)
+    tau:float = opt(0.07, "First value of the temperature tau (Eq. 2)", above=0, ours=True)
     softening:float = opt(0.2, "Mass that the softened target spreads over all other segments", low=0, high=1)
     lcc_dim:int = opt(256, "Width of the space in which LCC compares the modalities", low=1)
-    max_steps:int = opt(256, "Length up to which position codes are used as they are; interpolated past it", low=1)
+    max_steps:int = opt(256, "Length up to which position codes are used as they are; interpolated past it", low=1, ours=True)
     drop_path:float = opt(0.1, "Probability of skipping a branch of a block in training", low=0, high=0.99, ours=True)
     scale_init:float = opt(1e-4, "First value of the per-channel scale on a branch", above=0, ours=True)
     prior:float = opt(0.01, "Score of every class before training, through the bias", above=0, high=0.5, ours=True)
@@ -216,13 +217,13 @@ class TrainConfig(Section):
     epochs:int = opt(40, "Epochs of cosine decay, after the warm-up", low=1, ours=True)
     warmup:int = opt(5, "Epochs of linear warm-up before them", low=0)
     lr:float = opt(1e-4, "Highest learning rate", above=0)
-    weight_decay:float = opt(1e-4, "Weight decay, not applied to biases, norms and scales", low=0)
+    weight_decay:float = opt(1e-4, "Weight decay; that biases, norms and scales are exempt is our choice", low=0)
     batch:int = opt(16, "Videos in a step, over all processes together", low=1)
     clip:float = opt(1.0, "Largest norm of the gradient; 0 does not clip", low=0, ours=True)
     optimizer:str = opt("adam", "Adam as in the paper, or AdamW as in its peers' code", choices=("adam", "adamw"))
     seed:int = opt(0, "Seed of weights, order, crops and dropout", low=0, ours=True)
-    ema:float = opt(0.0, "Decay of a moving average of the weights, used for evaluation; 0 keeps none", low=0, high=0.99999, ours=True)
-    precision:str = opt("float32", "Arithmetic of the forward pass; losses are always float32", choices=("float32", "bf16"))
+    ema:float = opt(0.0, "Decay of a moving average of the weights, used for evaluation (0.999 in UnAV's code); 0 keeps none", low=0, high=0.99999, ours=True)
+    precision:str = opt("float32", "Arithmetic of the forward pass; losses are always float32", choices=("float32", "bf16"), ours=True)
     device:str = opt("auto", "cpu, cuda, cuda:1 and so on; auto takes a GPU when there is one")
 
     @property
@@ -239,7 +240,7 @@ class Field:
     value:object # Default, or the value in one config; `None` when it must be given
     doc:str # One line
     choices:tuple # Allowed values; any when empty
-    ours:bool # Whether the paper is silent and the default is our choice
+    ours:bool # Whether the paper gives no value and the default is our choice
 
 # %% ../nbs/01_config.ipynb #7614849a
 _sections = dict(data=DataConfig, model=ModelConfig, loss=LossConfig, inference=InferenceConfig, train=TrainConfig)
@@ -294,10 +295,12 @@ _presets = {
         train=dict(epochs=11, warmup=1, lr=1e-3, batch=8)),
     "unav100-onepeace": dict(
         data=dict(root="data/unav100", annotations="unav100_annotations.json", features="onepeace", layout="onepeace", fps=16, window=16, stride=4),
-        model=dict(visual_dim=1536, audio_dim=1536, guided=True)),
+        model=dict(visual_dim=1536, audio_dim=1536, guided=True, border=True),
+        train=dict(ema=0.999)), # as in the code of UnAV
     "unav100-i3d-vggish": dict(
         data=dict(root="data/unav100", annotations="unav100_annotations.json", features="i3d-vggish", layout="i3d-vggish", fps=25, window=24, stride=8),
-        model=dict(visual_dim=2048, audio_dim=128, guided=True)),
+        model=dict(visual_dim=2048, audio_dim=128, guided=True, border=True),
+        train=dict(ema=0.999)),
 }
 
 # %% ../nbs/01_config.ipynb #10b603dd

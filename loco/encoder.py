@@ -57,10 +57,10 @@ class Embedding(nn.Module):
 
 # %% ../nbs/09_encoder.ipynb #b72a36f2
 cross_attention = {
-    "cdp":      lambda dim, heads, window: CDPAttention(dim, heads, window=window),
-    "cdp-keys": lambda dim, heads, window: CDPAttention(dim, heads, window=window, shared=True),
-    "fixed":    lambda dim, heads, window: WindowAttention(heads, window=window),
-    "global":   lambda dim, heads, window: GlobalAttention(heads),
+    "cdp":      lambda dim, heads, window, border: CDPAttention(dim, heads, window=window, border=border),
+    "cdp-keys": lambda dim, heads, window, border: CDPAttention(dim, heads, window=window, border=border, shared=True),
+    "fixed":    lambda dim, heads, window, border: WindowAttention(heads, window=window),
+    "global":   lambda dim, heads, window, border: GlobalAttention(heads),
     "none":     None,
 }
 
@@ -102,13 +102,14 @@ class PyramidEncoder(nn.Module):
         cross:str="cdp", # How one modality looks at the other: a key of `cross_attention`
         window:int=8, # Window `W` of `cdp` and `fixed`, in steps of a level
         guided:bool=False, # A stream answers what the other asks (Eq. 6 and 8), instead of asking itself
+        border:bool=False, # A point sampled beyond the video is its first or last step, instead of no key
         drop_path:float=0.1, # Chance of skipping a branch of a block in training
         scale_init:float=1e-4, # Start of the per-channel scale of each branch
     ):
         super().__init__()
         if cross not in cross_attention: raise ValueError(f"cross is {cross!r}; it can be {', '.join(cross_attention)}")
         make = cross_attention[cross] or (lambda *_: None)
-        self.levels = nn.ModuleList(CrossLevel(dim, heads, attention=tuple(make(dim, heads, window) for _ in "va"), guided=guided,
+        self.levels = nn.ModuleList(CrossLevel(dim, heads, attention=tuple(make(dim, heads, window, border) for _ in "va"), guided=guided,
             stride=1 if l == 0 else 2, drop_path=drop_path, scale_init=scale_init) for l in range(levels))
 
     def forward(self,

@@ -429,20 +429,16 @@ def analyse_run(
     subset:str='test', # Split
     root:str|Path|None=None, # Data set's folder, if it has moved since training
 ) -> Errors:
-    "Analyse a run's predictions; raises `FileNotFoundError` if it has none"
+    "Analyse a run's predictions; raises `FileNotFoundError` if it has none, `ValueError` if they are of another data set"
     from loco.config import Config
     from loco.data import data_root
-    from loco.inference import read_predictions
+    from loco.training import detections_of
     run = Path(run)
     if not (run/'run.json').is_file(): raise FileNotFoundError(f'{run} is not the folder of a run (no run.json): train one with `loco train --out {run}`')
-    path = run/f'predictions_{subset}.json'
-    if not path.is_file():
-        split = '' if subset == 'test' else f' --split {subset}'
-        raise FileNotFoundError(f'{run} has no predictions for the {subset} split ({path.name}): run `loco eval {run}{split}` first')
     cfg = Config.from_dict(read_json(run/'run.json'))
     root = data_root(root or cfg.data.root)
-    known = root/'distractors.json'
-    return analyse(read_predictions(path), Annotations.load(root/cfg.data.annotations), subset=subset, distractors=known if known.is_file() else None)
+    annotations, known = Annotations.load(root/cfg.data.annotations), root/'distractors.json'
+    return analyse(detections_of(run, annotations, subset=subset), annotations, subset=subset, distractors=known if known.is_file() else None)
 
 # %% ../nbs/60_errors.ipynb #5ae03969
 def report(

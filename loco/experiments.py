@@ -32,7 +32,8 @@ class Row:
     paper:tuple = (None,)*6 # Printed mAP in percent on UnAV-100 with ONE-PEACE features, in the order of `COLUMNS`
     i3d:tuple = (None,)*6 # The same with I3D and VGGish features
     at_most:dict = field(default_factory=dict) # Dotted settings that may not be larger than this, whatever the full model has
-    extra:bool = False # Not the paper's: not run where it is the full model, left out of tables where it has no runs
+    extra:bool = False # Not in the paper's table: not run where it is the full model, left out of tables where it has no runs
+    whose:str = '' # Whose the printed numbers are, where the paper has no such row
 
     def settings(self,
         base:Config, # The full model
@@ -74,7 +75,7 @@ _table1 = (
     _system('ActionFormer', 'actionformer', (49.2, *(None,)*4, 47.0), (43.5, 39.4, 33.4, 27.3, 17.9, 42.2)),
     _system('TriDet', 'tridet', (49.7, *(None,)*4, 47.3), (46.2, *(None,)*4, 44.4)),
     _system('UnAV', 'unav', (53.8, 48.7, 42.2, 33.8, 20.4, 51.0), (50.6, 45.8, 39.8, 32.4, 21.1, 47.8), at_most={'train.lr': 3e-4}),
-    _system('UniAV (single task)', 'uniav', (54.8, 49.4, 43.2, 35.3, 22.5, 51.7), (50.1, *(None,)*4, 48.2)),
+    _system('UniAV (single task)', 'uniav', (54.8, 49.4, 43.2, 35.3, 22.5, 51.7), (50.1, *(None,)*4, 48.2), whose='UniAV(STF)'),
     _loco)
 
 # %% ../nbs/62_experiments.ipynb #be3e5728
@@ -91,11 +92,12 @@ EXPERIMENTS = {
         Row('global', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)),
         Row('fixed windows', {'model.cross': 'fixed'}, (56.4, 50.6, 43.9, 35.3, 22.5, 52.7)), _loco,
         Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}, extra=True),
-        Row('CDP, roles of Eq. 6', {'model.guided': True}, extra=True), Row('CDP, a stream asks for itself', {'model.guided': False}, extra=True))),
+        Row('CDP, roles of Eq. 6', {'model.guided': True}, extra=True), Row('CDP, a stream asks for itself', {'model.guided': False}, extra=True),
+        Row('CDP, points held at the ends', {'model.border': True}, extra=True), Row('CDP, points lost at the ends', {'model.border': False}, extra=True))),
     'table2d': Experiment('Table 2d: the window size W', (
         Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), _loco,
         Row('W = 16', {'model.window': 16}, (56.2, 51.3, 44.9, 36.6, 25.1, 53.0)),
-        Row('W = 32', {'model.window': 32}, (56.2, 51.3, 44.2, 36.0, 23.2, 52.8)), Row('full', {'model.cross': 'global'}, _avg(52.4)))),
+        Row('W = 32', {'model.window': 32}, (56.2, 51.3, 44.2, 36.0, 23.2, 52.8)), Row('full', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)))),
     'table3': Experiment('Table 3: what each part adds', (
         Row('base', _base, _avg(37.0)), Row('base+GB', {'model.cross': 'global', **_no_lcc}, _avg(51.2)), Row('base+CDP', _no_lcc, _avg(52.5)),
         Row('base+GB+LCC', {'model.cross': 'global'}, _avg(52.4)), _loco)),
@@ -209,10 +211,10 @@ def settings_of(
     preset:str|None=None, # Settings to start from; those that fit the data's features if none
     changes=(), # Further settings, as `Config.override` takes them
     out:str|Path='runs/reproduce', # Where simulated data are written
-    start:str|Path|None=None, # Results whose settings to take, where neither data nor preset are named
+    start:dict|None=None, # What `read_bundle` returned: its settings are taken where neither data nor preset are named
 ) -> Config:
     "The full model on some data"
-    if start is not None and data is None and preset is None: return Config.from_dict(read_bundle(start)['settings']).override(changes)
+    if start is not None and data is None and preset is None: return Config.from_dict(start['settings']).override(changes)
     if data == 'simulated': data, preset = simulated_data(Path(out)/'simulated data'), preset or 'stampsav'
     if data is None: return Config.preset(preset or 'stampsav').override(changes)
     from loco.prepare import locate, settings
@@ -400,7 +402,7 @@ def cells(
         d = '' if r.name == res.experiment.reference else str(difference(x[:, -1], ref[:, -1]))
         lines.append([r.name, str(n), *ours, d])
         paper = printed(r, config)
-        if any(v is not None for v in paper): lines.append(['  paper', '', *map(show, paper), ''])
+        if any(v is not None for v in paper): lines.append([f"  paper{', ' if r.whose else ''}{r.whose}", '', *map(show, paper), ''])
     return lines
 
 HEAD = ('', 'seeds', *COLUMNS, 'Avg. against {}')
@@ -416,22 +418,30 @@ def markdown(
     return '\n'.join([line(head), '|---|' + '---:|'*(len(head) - 1), *body])
 
 # %% ../nbs/62_experiments.ipynb #bf04b771
+def _beside(row, d, paper, goal):
+    "How a difference stands to the one that the paper prints"
+    if paper is None or goal is None: return ''
+    gap = paper - goal
+    if row.whose: return f' The paper has no such row; its {gap:+.1f} is of {row.whose}.'
+    sign = f' The paper has {gap:+.1f}: {"the same" if gap*d.mean > 0 else "the other"} sign'
+    if d.pairs < 2: return sign + '.'
+    inside, need = abs(gap - d.mean) <= d.half, seeds_needed(d.std, gap)
+    more = f' For an even chance to see {abs(gap):.1f} points here it would take about {need} seeds.' if inside and not d.clear and need > d.pairs else ''
+    return f'{sign}, {"inside" if inside else "outside"} the interval.{more}'
+
 def verdicts(
     res:Results, # Scores
     config:dict, # Settings
 ) -> list[str]: # A sentence a row, in Markdown
-    "What an experiment says about each row beside its reference, and whether the paper's difference has the same sign"
+    "What an experiment says about each row beside its reference, and whether the paper's difference has its sign and lies in its interval"
     ref, out = res.index(res.experiment.reference), []
     goal = printed(res.experiment.rows[ref], config)[-1]
     for r, x in zip(res.experiment.rows, res.scores):
-        d, paper = difference(x[:, -1], res.scores[ref][:, -1]), printed(r, config)[-1]
+        d = difference(x[:, -1], res.scores[ref][:, -1])
         if r.name == res.experiment.reference or not d.pairs: continue
         here = f'{abs(d.mean):.1f} points {"above" if d.mean > 0 else "below"} {res.experiment.reference}'
         sure = f'the interval of ± {d.half:.1f} leaves out zero' if d.clear else f'not told apart from it by {d.pairs} seeds (± {d.half:.1f})' if d.pairs > 1 else 'one seed only'
-        if paper is None or goal is None: out.append(f'**{r.name}**: {here}; {sure}.'); continue
-        sign = 'the same sign' if (paper - goal)*d.mean > 0 else 'the other sign'
-        more = '' if d.clear or d.pairs < 2 else f' For an even chance to see the paper\'s {abs(paper - goal):.1f} points here it would take about {seeds_needed(d.std, paper - goal)} seeds.'
-        out.append(f'**{r.name}**: {here}; {sure}. The paper has {paper - goal:+.1f}: {sign}' + ('.' if d.clear else ', for what that is worth.') + more)
+        out.append(f'**{r.name}**: {here}; {sure}.' + _beside(r, d, printed(r, config)[-1], goal))
     return out
 
 # %% ../nbs/62_experiments.ipynb #0b35fd0b
@@ -447,7 +457,7 @@ def plot_rows(
     fig = Picture(7.4, .9 + .34*len(rows))
     a, b, c = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1.3))
     y, ref = np.arange(len(rows)), res.scores[res.index(res.experiment.reference)]
-    paper = [printed(r, config)[-1] or np.nan for r in rows]
+    paper = [np.nan if r.whose else printed(r, config)[-1] or np.nan for r in rows]
     a.plot(paper, y, 'D', color='#777777', ms=5)
     for i, x in enumerate(res.scores): b.plot(x[:, -1], np.full(len(x), i), 'o', color=COLORS[0], alpha=.45, ms=4, mew=0)
     b.plot(res.mean[:, -1], y, '|', color=COLORS[0], ms=15, mew=2)
@@ -623,13 +633,12 @@ def plot_found(
     videos:int=3, # Number of test videos
 ) -> list: # Of `Picture`; empty where the runs are not here
     "Ground truth and the surest detections of every row of an experiment (Fig. 5)"
-    from loco.inference import read_predictions
     from loco.plots import timeline
-    from loco.training import mixed, open_data, surest
+    from loco.training import detections_of, mixed, open_data, surest
     folders = {r.name: run_folder(out, r.slug) for r in experiment(name).rows}
     if not all((f/'predictions_test.json').exists() for f in folders.values()): return []
     truth, _ = open_data(Config.from_dict(read_json(next(iter(folders.values()))/'run.json')))
-    rows = {'ground truth': truth.table('test'), **{k: surest(read_predictions(f/'predictions_test.json'), truth) for k, f in folders.items()}}
+    rows = {'ground truth': truth.table('test'), **{k: surest(detections_of(f, truth, subset='test'), truth) for k, f in folders.items()}}
     return [timeline(rows, video=v, duration=truth.duration[v], title=v) for v in mixed(truth, subset='test', n=videos)]
 
 # %% ../nbs/62_experiments.ipynb #313ed0c6

@@ -26,10 +26,10 @@ def sigmoid_focal_loss(
 
 # %% ../nbs/11_losses.ipynb #loss026
 def _overlap(pred, target, eps):
-    (s, e), (s_, e_) = pred.unbind(-1), target.unbind(-1)
-    shared = (torch.minimum(s, s_) + torch.minimum(e, e_)).clamp(min=0)
-    union = (s + e + s_ + e_ - shared).clamp(min=eps)
-    return shared/union, union, (torch.maximum(s, s_) + torch.maximum(e, e_)).clamp(min=eps)
+    (ds, de), (ds_, de_) = pred.unbind(-1), target.unbind(-1)
+    shared = (torch.minimum(ds, ds_) + torch.minimum(de, de_)).clamp(min=0)
+    union = (ds + de + ds_ + de_ - shared).clamp(min=eps)
+    return shared/union, union, (torch.maximum(ds, ds_) + torch.maximum(de, de_)).clamp(min=eps)
 
 # %% ../nbs/11_losses.ipynb #loss029
 def giou_loss(

@@ -138,9 +138,10 @@ class Average:
     ):
         "Move towards the model's weights"
         d = min(self.decay, (1 + step)/(10 + step))
-        for k,v in model.state_dict().items():
-            if v.is_floating_point(): self.weights[k].lerp_(v, 1 - d)
-            else: self.weights[k].copy_(v)
+        now = model.state_dict()
+        real = [k for k,v in now.items() if v.is_floating_point()]
+        torch._foreach_lerp_([self.weights[k] for k in real], [now[k] for k in real], 1 - d)     # all weights in one call, as in torch.optim
+        for k in now.keys() - set(real): self.weights[k].copy_(now[k])
 
     @contextmanager
     def applied(self,
@@ -484,10 +485,12 @@ def detections_of(
 ) -> dict: # Columns
     "The detections that `evaluate` left in a run; raises where there are none, or of another data set"
     path = Path(folder)/f'predictions_{subset}.json'
-    if not path.exists(): raise FileNotFoundError(f'{folder} has not been evaluated on the {subset} split: run loco eval {folder} --split {subset} first')
+    if not path.exists():
+        split = '' if subset == 'test' else f' --split {subset}'
+        raise FileNotFoundError(f'{folder} has no predictions for the {subset} split ({path.name}): run `loco eval {folder}{split}` first')
     found, known = read_predictions(path), set(annotations.videos(subset))
     if strange := next((v for v in found['video'] if v not in known), None):
-        raise ValueError(f'{path} has detections in {strange!r}, which is no {subset} video of this data set: evaluate the run on it with loco eval, or name the other data set with --data')
+        raise ValueError(f'{path} has detections in {strange!r}, which is no {subset} video of this data set: evaluate the run on it with `loco eval`, or name the other data set with --data')
     return found
 
 # %% ../nbs/17_training.ipynb #013ac6d2
