@@ -75,18 +75,19 @@ def _kept_attention(cfg, t, kind):
     own = H if kind.startswith("cdp") else 1              # sampled keys are valid or not for each head on its own
     kept = 2*n*c*D + 2*n*keys*D + n*c*own*(keys + .25) + n*c*H
     if kind.startswith("cdp"): kept += 4*t*D + 10*t*H + 4*ceil(t/cfg.window)*D + t*H/2      # for "cdp-keys" a little too much
+    if kind.startswith("cdp") and cfg.border: kept += 2*ceil(t/cfg.window)*cfg.window*H     # positions, held at the ends
     return kept
 
 def _kept_block(cfg, t, *, gap=0, dense=None, wide=1, copies=1):
     "A block of self-attention over `t` steps, `gap` steps between levels; floats a video"
     d = wide*cfg.dim
-    return 20*t*d + 3*copies*(t + gap)*d + 4*t*d + (11 + cfg.heads)*t + 2*d + 7*t/4
+    return 20*t*d + 3*copies*(t + gap)*d + 4*t*d + (11 + cfg.heads)*t + 2*d + t/2
 
 def _kept_cross(cfg, t, *, stride, copies=1):
     "One of the two blocks of a level, without its inputs; floats a video"
     d, s = cfg.dim, ceil(t/stride)
     pooled = (t + 2)*d + s*d if stride > 1 else 0
-    return 3*copies*t*d + 4*t + 19*s*d + 8*s + _kept_attention(cfg, s, cfg.cross) + pooled + 2*d + t + 3*s/4
+    return 3*copies*t*d + 4*t + 19*s*d + 8*s + _kept_attention(cfg, s, cfg.cross) + pooled + 2*d + t/(2*stride)
 
 # %% ../nbs/44_sizing.ipynb #f2438d5b
 def predict_activations(
@@ -99,7 +100,7 @@ def predict_activations(
     "What autograd keeps of a forward pass in float32, by formula"
     D, C, L, n = cfg.dim, cfg.classes, _lengths(cfg, steps), 1 if device == "cpu" else 3
     P, gap, T, p = sum(L), len(L) - 1, steps, cfg.lcc_dim
-    conv = lambda d_in, d_out, t=T, gap=0: n*(t + gap)*d_in + t*(2*d_out + 2.5)
+    conv = lambda d_in, d_out, t=T, gap=0: n*(t + gap)*d_in + t*(2*d_out + 2.25)
     first = [conv(i, D) + conv(D, D) + cfg.unimodal_blocks*_kept_block(cfg, T, copies=n) for i in (cfg.visual_dim, cfg.audio_dim)]
     if cfg.cross == "none": levels = [2*_kept_block(cfg, t, copies=n) if l == 0 else 0 for l, t in enumerate(L)]
     else: levels = [2*t*D + 2*_kept_cross(cfg, t, stride=1 + (l > 0), copies=n) for l, t in enumerate([T, *L[:-1]])]
