@@ -2,8 +2,9 @@
 import json
 from pathlib import Path
 
-from loco.config import Config
-from loco.data import Annotations, open_dataset, write_store
+from loco.core.config import Config
+from loco.data.annotations import Annotations
+from loco.data.features import open_dataset, write_store
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMPSAV = ROOT/'data'/'stampsav'

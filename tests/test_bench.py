@@ -7,19 +7,21 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from loco import bench, cli_bench
-from loco.metric import mean_ap
-from loco.model import LoCo
-from loco.nms import soft_nms
-from loco.targets import assign_targets
+from loco.data.simulate import random_annotations
+from loco.study import bench, growth, measure
+from loco.program import bench as cli_bench
+from loco.detection.metric import mean_ap
+from loco.model.network import LoCo
+from loco.detection.nms import soft_nms
+from loco.detection.targets import assign_targets
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = bench.sizes['tiny']
+TINY = measure.sizes['tiny']
 
 # ---------------------------------------------------------------- every benchmark
 
 OPTIONS = {'imports': [dict(times=1)], 'epoch': [dict(precision='float32'), dict(precision='bf16')],
-           'train': [*(dict(variant=v) for v in bench.variants), dict(plain=True), dict(precision='bf16')]}
+           'train': [*(dict(variant=v) for v in measure.variants), dict(plain=True), dict(precision='bf16')]}
 RUNS = [(name, o) for name in bench.benchmarks for o in OPTIONS.get(name, [{}])]
 
 @pytest.mark.parametrize('name, options', RUNS, ids=lambda o: o if isinstance(o, str) else '-'.join(map(str, o.values())))
@@ -33,14 +35,14 @@ def test_runs(name, options):
     assert name == 'machine' or said['figures']
 
 def test_both_lists_name_the_same_benchmarks():
-    assert {*cli_bench.benchmarks, 'machine'} == set(bench.benchmarks) and list(cli_bench.models) == list(bench.variants)
+    assert {*cli_bench.benchmarks, 'machine'} == set(bench.benchmarks) and list(cli_bench.models) == list(measure.variants)
 
 def test_every_job_is_one_a_benchmark_takes():
     import inspect
     for device in ('cpu', 'cuda'):
         for name, options in cli_bench.jobs(device=device):
             assert options.keys() - {'keep'} <= inspect.signature(bench.benchmarks[name]).parameters.keys()
-            assert options.get('variant', 'LoCo') in bench.variants
+            assert options.get('variant', 'LoCo') in measure.variants
 
 def test_command_reports(tmp_path):
     "Processes, table and JSON of the real command"
@@ -70,24 +72,24 @@ def test_soft_nms_equals_its_loop(seed):
     data = [x.double() if x.is_floating_point() else x for x in bench.crowd(3, 150 + 40*seed, seed=seed)]
     for v in range(3):
         one = [x[v] for x in data]
-        kept = bench.soft_nms_loop(*(x.tolist() for x in one), sigma=.2 + .2*seed, keep=60)
+        kept = measure.soft_nms_loop(*(x.tolist() for x in one), sigma=.2 + .2*seed, keep=60)
         s, p, c = soft_nms(*one, sigma=.2 + .2*seed, max_segments=60)
         assert c.tolist() == [o[2] for o in kept] and s.tolist() == [o[1] for o in kept]
         np.testing.assert_allclose(p, [o[0] for o in kept], rtol=1e-12)
 
 @pytest.mark.parametrize('seed', range(3))
 def test_mean_ap_equals_its_transcription(seed):
-    truth = bench.random_annotations(40, classes=12, seed=seed).table('test')
+    truth = random_annotations(40, classes=12, seed=seed).table('test')
     found = bench.clumsy(truth, each=30, seed=seed)
-    assert abs(mean_ap(truth, found).average - bench.mean_ap_loop(truth, found)) < 1e-12
+    assert abs(mean_ap(truth, found).average - measure.mean_ap_loop(truth, found)) < 1e-12
 
 @pytest.mark.parametrize('seed', range(4))
 def test_targets_equal_their_loop(seed):
     g = torch.Generator().manual_seed(seed)
     segments = (70*torch.rand(3, 6, 2, generator=g) - 3).sort(-1).values
     labels = torch.randint(-1, 4, (3, 6), generator=g)      # few classes: several events of one class overlap
-    ranges = bench.settings(TINY).model.ranges
-    slow = bench.assign_targets_loop(segments, labels, steps=64, ranges=ranges)
+    ranges = measure.settings(TINY).model.ranges
+    slow = measure.assign_targets_loop(segments, labels, steps=64, ranges=ranges)
     fast = assign_targets(segments, labels, steps=64, ranges=ranges, classes=4)
     assert sorted(slow) == [tuple(o) for o in fast.index.tolist()]
     torch.testing.assert_close(torch.tensor([slow[k] for k in sorted(slow)]), fast.offsets, atol=1e-4, rtol=1e-4)
@@ -96,23 +98,23 @@ def test_targets_equal_their_loop(seed):
 def test_dynamic_perception_equals_its_loop(T, window):
     "Values and gradients, with windows that leave the sequence and videos of different lengths"
     torch.manual_seed(T)
-    layer, mask = bench.moving(16, window=window), torch.arange(T) < torch.tensor([[T], [(T + 1)//2]])
+    layer, mask = measure.moving(16, window=window), torch.arange(T) < torch.tensor([[T], [(T + 1)//2]])
     fast, slow = (torch.randn(3, 2, T, 16, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in 'fs')
-    a, b = layer(*fast, mask), bench.cdp_loop(layer, *slow, mask)
+    a, b = layer(*fast, mask), measure.cdp_loop(layer, *slow, mask)
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     weight = torch.randn(a.shape)
     for y in (a, b): (y*weight).sum().backward()
     torch.testing.assert_close(fast.grad[0], slow.grad[0], atol=1e-4, rtol=1e-3)
 
-@pytest.mark.parametrize('variant', bench.variants)
+@pytest.mark.parametrize('variant', measure.variants)
 def test_fast_layers_equal_pytorchs(variant):
     torch.manual_seed(0)
-    model, batch = LoCo(bench.settings(TINY, variant=variant).model.replace(drop_path=0, scale_init=1.)), bench.random_batch(TINY)
+    model, batch = LoCo(measure.settings(TINY, variant=variant).model.replace(drop_path=0, scale_init=1.)), measure.random_batch(TINY)
     batch.mask[1, 41:] = False
     both = []
     for plain in (False, True):
         model.zero_grad()
-        with bench.plain_layers(plain):
+        with measure.plain_layers(plain):
             out = model.train()(batch.visual, batch.audio, batch.mask)
             loss = sum(o.square().mean() for o in out.logits + out.offsets) + (0 if out.lcc is None else out.lcc)
             loss.backward()
@@ -120,19 +122,19 @@ def test_fast_layers_equal_pytorchs(variant):
     for a, b in zip(*both, strict=True): torch.testing.assert_close(a, b, atol=1e-3*float(b.detach().abs().max() + 1), rtol=1e-3)
 
 def test_windows_equal_a_masked_matrix():
-    assert bench.naive_attention(TINY, steps=200)['steps'] == 200         # compares the two before it times them
+    assert growth.naive_attention(TINY, steps=200)['steps'] == 200         # compares the two before it times them
 
 # ---------------------------------------------------------------- growth
 
 def test_memory_of_dynamic_perception_is_linear():
     "Memory is counted, not timed, so its growth can be tested: eight times the length, eight times the memory"
-    bytes_ = [o['bytes'] for o in bench.grow(bench.moving(32), TINY.__class__(dim=32, longest=4096, seconds=.001))]
+    bytes_ = [o['bytes'] for o in growth.grow(measure.moving(32), TINY.__class__(dim=32, longest=4096, seconds=.001))]
     assert len(bytes_) == 5 and bytes_[-1] < 1.1*8*bytes_[1]
 
 def test_peak_counts_what_is_held_at_once():
     x = torch.ones(1000, 1000)
-    assert 3.9e6 < bench.peak_of(lambda: (x + 1).sum()) < 4.2e6
-    assert 1.19e7 < bench.peak_of(lambda: ((x + 1) + (x + 2)).sum()) < 1.25e7
+    assert 3.9e6 < growth.peak_of(lambda: (x + 1).sum()) < 4.2e6
+    assert 1.19e7 < growth.peak_of(lambda: ((x + 1) + (x + 2)).sum()) < 1.25e7
 
 # ---------------------------------------------------------------- starting
 
@@ -149,14 +151,14 @@ def test_import_loco_adds_little_to_import_torch():
     torch_s, loco_s = map(statistics.median, zip(*(map(float, python(TIMES).split()) for _ in range(3))))
     assert loco_s < max(.3, torch_s/4)
 
-@pytest.mark.parametrize('module', ['loco', 'loco.cli', 'loco.cli_bench'])
+@pytest.mark.parametrize('module', ['loco', 'loco.program.main', 'loco.program.bench'])
 def test_does_not_import_torch(module):
     assert python(f'import sys, {module}; print("torch" in sys.modules)').strip() == 'False'
 
 @pytest.mark.parametrize('words', [['--help'], ['train', '--help'], ['config']])
 def test_program_answers_without_torch(words):
     said = python(f'''import sys
-from loco.cli import main
+from loco.program.main import main
 sys.argv = ["loco", *{words}]
 try: main()
 except SystemExit as e: assert not e.code

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 import small
-from loco.config import Config
-from loco.data import Resident, VideoDataset, open_dataset
-from loco.model import LoCo
-from loco.nms import soft_nms
-from loco.training import Objective, train, training_batches
+from loco.core.config import Config
+from loco.data.samples import Resident, VideoDataset
+from loco.data.features import open_dataset
+from loco.model.network import LoCo
+from loco.detection.nms import soft_nms
+from loco.training.objective import Objective, training_batches
+from loco.training.run import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 VARIANTS = [dict(cross=c, pyramid=p, lcc=l) for c, p, l in itertools.product(('cdp', 'fixed', 'global', 'none'), (True, False), (True, False))]

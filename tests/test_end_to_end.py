@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import small
-from loco.data import open_dataset, VideoDataset, collate
-from loco.inference import read_predictions
-from loco.model import LoCo
+from loco.data.features import open_dataset
+from loco.data.samples import VideoDataset, collate
+from loco.detection.inference import read_predictions
+from loco.model.network import LoCo
 
 ENV = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1', 'COLUMNS': '160', 'NO_COLOR': '1'}
 
 def loco(*args, ok=True, cwd=None):
     "Run the program; return its exit status and everything it printed"
-    r = subprocess.run([sys.executable, '-m', 'loco.cli', *map(str, args)], env=ENV, capture_output=True, text=True, cwd=cwd, timeout=600)
+    r = subprocess.run([sys.executable, '-m', 'loco.program.main', *map(str, args)], env=ENV, capture_output=True, text=True, cwd=cwd, timeout=600)
     if ok: assert r.returncode == 0, r.stdout + r.stderr
     return r.returncode, r.stdout + r.stderr
 
@@ -51,7 +52,7 @@ def test_run_folder_is_complete(runs):
 @pytest.mark.xdist_group('cli')
 def test_saved_model_serves_alone(runs, data):
     "A run's folder is all that is needed to detect: it knows sizes, class names and clock"
-    from loco.inference import detect
+    from loco.detection.inference import detect
     model = LoCo.from_pretrained(runs/'loco')
     annotations, features = open_dataset(small.config(data).data)
     batch = collate([VideoDataset(annotations, features, model.clock, subset='test')[0]])

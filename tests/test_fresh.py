@@ -2,7 +2,7 @@
 import re
 import pytest
 import export, readme
-from common import LIB, NBS, directives, load, settings, text
+from common import LIB, directives, load, notebooks, settings, text
 
 pytestmark = pytest.mark.fresh
 
@@ -14,9 +14,10 @@ def test_readme_matches_index():
     assert not readme.stale(readme.build()), 'run `make readme`'
 
 def test_every_module_has_one_notebook():
-    made = [d['default_exp'] for p in NBS.glob('[!_.]*.ipynb') for c in load(p)['cells'] if 'default_exp' in (d := directives(text(c['source']))[0])]
+    made = [d['default_exp'] for p in notebooks() for c in load(p)['cells'] if 'default_exp' in (d := directives(text(c['source']))[0])]
+    rooms = {o.partition('.')[0] for o in made if '.' in o}
     assert len(made) == len(set(made))
-    assert {o.stem for o in LIB.glob('*.py')} == {*made, '_modidx'}
+    assert {o.relative_to(LIB).with_suffix('').as_posix().replace('/', '.') for o in LIB.rglob('*.py')} == {*made, '_modidx', *(f'{o}.__init__' for o in rooms)}
 
 def test_version_is_that_of_settings():
     import loco

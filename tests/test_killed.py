@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import small
-from loco.checkpoint import load
-from loco.training import train
+from loco.core.checkpoint import load
+from loco.training.run import train
 
 KILLS = 20
 

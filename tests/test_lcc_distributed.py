@@ -2,11 +2,11 @@
 import os, sys, types
 import pytest, torch, torch.distributed as dist, torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
-from loco.config import LossConfig
-from loco.gaussian import KINDS
-from loco.lcc import LCC, lcc_loss
-from loco.losses import DetectionLoss
-from loco.targets import assign_targets
+from loco.core.config import LossConfig
+from loco.model.gaussian import KINDS
+from loco.model.lcc import LCC, lcc_loss
+from loco.detection.losses import DetectionLoss
+from loco.detection.targets import assign_targets
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch has no gloo backend here")
 RANGES = (0,4), (4,float("inf"))

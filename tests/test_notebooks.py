@@ -2,10 +2,10 @@
 import ast, re, statistics
 import pytest
 import run_nbs
-from common import LIB, NBS, ROOT, directives, load, notebooks, text
+from common import LIB, ROOT, directives, load, notebooks, page, text
 
 PAGES = notebooks()
-each = pytest.mark.parametrize('path', PAGES, ids=lambda p: p.stem)
+each = pytest.mark.parametrize('path', PAGES, ids=page)
 
 def sources(nb, kind): return [text(c['source']) for c in nb['cells'] if c['cell_type'] == kind]
 def outputs(nb): return [o for c in nb['cells'] if c['cell_type'] == 'code' for o in c['outputs']]
@@ -16,7 +16,7 @@ def outputs(nb): return [o for c in nb['cells'] if c['cell_type'] == 'code' for 
 @each
 def test_committed_as_executed(path):
     nb = load(path)
-    outs, again = outputs(nb), f'run `python nbs/_tools/run_nbs.py nbs/{path.name}`'
+    outs, again = outputs(nb), f'run `python nbs/_tools/run_nbs.py nbs/{page(path)}.ipynb`'
     errors = [o['ename'] for o in outs if o['output_type'] == 'error']
     grumbles = [text(o['text']) for o in outs if o.get('name') == 'stderr']
     counts = {c.get('execution_count') for c in nb['cells'] if c['cell_type'] == 'code'} - {None}
@@ -79,14 +79,14 @@ def unshown(path):
 @pytest.mark.fresh
 def test_definitions_are_shown_before_the_next():
     "Nine exported definitions in ten are demonstrated or tested before another is exported"
-    found = {o.stem: unshown(o) for o in PAGES}
+    found = {page(o): unshown(o) for o in PAGES}
     total, silent = (sum(len(o[i]) for o in found.values()) for i in (0, 1))
     assert silent <= .1*total, f'{silent} of {total} are not: ' + '; '.join(f'{k}: {" ".join(v)}' for k, (_, v) in found.items() if v)
 
 @pytest.mark.fresh
 def test_functions_are_short():
     found = {}
-    for p in LIB.glob('*.py'):
+    for p in LIB.rglob('*.py'):
         for o in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
             if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 doc = o.body[0].end_lineno - o.body[0].lineno + 1 if ast.get_docstring(o) is not None else 0

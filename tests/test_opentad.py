@@ -1,8 +1,8 @@
 "What `loco export opentad` writes is read by the library that OpenTAD reads it with"
 import pytest
 
-from loco.data import open_dataset
-from loco.opentad import export_opentad, system_settings, systems
+from loco.data.features import open_dataset
+from loco.rivals.opentad import export_opentad, system_settings, systems
 import small
 
 @pytest.fixture(scope='module')

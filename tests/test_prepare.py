@@ -4,13 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from loco import download, prepare
-from loco.cli_data import data_app
-from loco.clock import Clock
-from loco.data import Annotations, FeatureStore, open_dataset, write_store
-from loco.config import Config
-from loco.prepare import check, locate, pack
-from loco.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
+from loco.data import check as checking, download, locate as locating, pack as packing, problems
+from loco.program.data import data_app
+from loco.core.clock import Clock
+from loco.data.annotations import Annotations
+from loco.data.features import FeatureStore, open_dataset, write_store
+from loco.core.config import Config
+from loco.data.check import check
+from loco.data.locate import locate
+from loco.data.pack import pack
+from loco.data.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCK = Clock(16, 16, 4)
@@ -248,14 +251,14 @@ def spoil(kind, folders, annotations):
     (folders/"annotations.json").write_text(json.dumps(d))
     return v
 
-@pytest.mark.parametrize("kind", [k for k in prepare.kinds if k not in ("clock", "unknown clock", "checksum")])
+@pytest.mark.parametrize("kind", [k for k in problems.kinds if k not in ("clock", "unknown clock", "checksum")])
 def test_check_finds(kind, folders, world):
     assert not any(p.kind == kind for p in check(folders, clock=CLOCK).problems) or kind in ("class", "too short")
     spoil(kind, folders, world[0])
     report = check(folders, clock=CLOCK)
     mine = [p for p in report.problems if p.kind == kind]
-    assert mine and mine[0].level == prepare.kinds[kind][0]
-    assert report.ok == (prepare.kinds[kind][0] == "warning") or kind == "duplicate"      # whose length is wrong, too
+    assert mine and mine[0].level == problems.kinds[kind][0]
+    assert report.ok == (problems.kinds[kind][0] == "warning") or kind == "duplicate"      # whose length is wrong, too
     result = CliRunner().invoke(data_app, ["check", str(folders), "--fps", "16", "--window", "16", "--stride", "4", "--workers", "1", "--quiet"])
     assert result.exit_code == (0 if report.ok else 1) and kind in result.output
 
@@ -314,7 +317,7 @@ def test_check_finds_damage_in_a_store(folders, tmp_path):
 def test_clean_annotations_pass(folders, world, tmp_path):
     for kind in ("not finite",): spoil(kind, folders, world[0])
     report = check(folders, clock=CLOCK)
-    assert prepare.write_clean(report, tmp_path/"clean.json") == 1
+    assert checking.write_clean(report, tmp_path/"clean.json") == 1
     assert check(folders, annotations=tmp_path/"clean.json", clock=CLOCK).ok
 
 def test_check_accepts_float64(folders, world):
@@ -341,7 +344,7 @@ def test_pack_published_layouts_in_two_processes(tmp_path):
         root = write_simulated(tmp_path/layout, annotations, features, layout=layout)
         stores = [content(pack(locate(root), tmp_path/f"{layout}{w}", workers=w).store) for w in (1, 2)]
         assert stores[0] == stores[1]
-        options = prepare.settings(locate(root), store=tmp_path/f"{layout}1")
+        options = checking.settings(locate(root), store=tmp_path/f"{layout}1")
         cfg = Config.preset(f"unav100-{layout}").override(options)
         source = open_dataset(cfg.data, visual_dim=cfg.model.visual_dim, audio_dim=cfg.model.audio_dim, classes=cfg.model.classes)[1]
         v = list(annotations.duration)[3]
@@ -416,8 +419,8 @@ def test_kill_at_random_moments_again_and_again(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_do_not_outlive_a_killed_parent(folders, tmp_path):
-    code = ("import sys, time; from loco import prepare; from loco.clock import Clock\n"
-            "if __name__ == '__main__': list(prepare.parallel(time.sleep, [.2]*400, workers=2))")
+    code = ("import sys, time; from loco.data import locate as locating; from loco.core.clock import Clock\n"
+            "if __name__ == '__main__': list(locating.parallel(time.sleep, [.2]*400, workers=2))")
     (tmp_path/"run.py").write_text(code)
     p = subprocess.Popen([sys.executable, str(tmp_path/"run.py")], env={**os.environ, "PYTHONPATH": str(ROOT)})
     children, until = [], time.monotonic() + 30
@@ -432,7 +435,7 @@ def test_workers_do_not_outlive_a_killed_parent(folders, tmp_path):
     assert children and not any(map(alive, children))
 
 def test_full_disk_at_any_write_leaves_nothing(folders, tmp_path, monkeypatch):
-    own = prepare._write_at
+    own = packing._write_at
     for n in range(0, 36, 5):
         left = [n]
         def write(path, data, offset):
@@ -441,39 +444,39 @@ def test_full_disk_at_any_write_leaves_nothing(folders, tmp_path, monkeypatch):
                 own(path, bytes(data)[:7], offset)                       # a piece of it still fits
                 raise OSError(errno.ENOSPC, "No space left on device")
             own(path, data, offset)
-        monkeypatch.setattr(prepare, "_write_at", write)
+        monkeypatch.setattr(packing, "_write_at", write)
         with pytest.raises(OSError, match="the disk is full") as e: pack(found(folders), tmp_path/"out")
         assert e.value.errno == errno.ENOSPC and "out.partial" in str(e.value)
         assert not list(tmp_path.glob("out*"))
     monkeypatch.undo()
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda p: types.SimpleNamespace(free=100))
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda p: types.SimpleNamespace(free=100))
     with pytest.raises(OSError, match="the disk is full"): pack(found(folders), tmp_path/"out")
     assert not list(tmp_path.glob("out*"))
 
 def test_full_disk_keeps_an_older_store(folders, tmp_path, monkeypatch):
     older = content(pack(found(folders), tmp_path/"out").store)
     def full(*args): raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(prepare, "_reserve", full)
+    monkeypatch.setattr(packing, "_reserve", full)
     with pytest.raises(OSError, match="the disk is full"): pack(found(folders), tmp_path/"out", dtype="float32")
     assert content(tmp_path/"out") == older
 
 def test_bad_write_is_noticed(folders, tmp_path, monkeypatch):
-    own, bad = prepare._write_at, [1]
+    own, bad = packing._write_at, [1]
     def write(path, data, offset):
         if path.name == "audio.npy" and bad[0] > 0: bad[0] -= 1; return own(path, bytes(len(bytes(data))), offset)
         own(path, data, offset)
-    monkeypatch.setattr(prepare, "_write_at", write)
+    monkeypatch.setattr(packing, "_write_at", write)
     once = content(pack(found(folders), tmp_path/"a").store)             # the disk fails once: packed again
     monkeypatch.undo()
     assert once == content(pack(found(folders), tmp_path/"b").store)
     bad[0] = 10**9
-    monkeypatch.setattr(prepare, "_write_at", write)
+    monkeypatch.setattr(packing, "_write_at", write)
     with pytest.raises(OSError, match="cannot be trusted"): pack(found(folders), tmp_path/"c")
     assert not (tmp_path/"c").exists()
 
 def test_only_one_at_a_time(folders, tmp_path):
     pytest.importorskip("fcntl")
-    with prepare._locked(tmp_path/"out.partial"), pytest.raises(RuntimeError, match="another program"): pack(found(folders), tmp_path/"out")
+    with packing._locked(tmp_path/"out.partial"), pytest.raises(RuntimeError, match="another program"): pack(found(folders), tmp_path/"out")
     assert pack(found(folders), tmp_path/"out").videos == 12
 
 def test_repaired_file_is_packed_again(folders, world, tmp_path):
@@ -519,12 +522,12 @@ def test_store_cut_short_or_with_a_wrong_index(folders, tmp_path):
 def test_suggested_ranges_follow_the_events():
     events = np.cumsum(np.abs(np.random.default_rng(0).normal(20, 6, (2000, 2))), 1)
     for scale in (.05, .3, 1, 4, 20):
-        levels, reach, shares = prepare.suggest_ranges(events*scale)
+        levels, reach, shares = problems.suggest_ranges(events*scale)
         assert shares.min() >= .05 and len(shares) == levels
         Config.preset("unav100-onepeace").override({"model.levels": levels, "model.reach": reach})
 
 def test_clock_of_equal_durations_is_still_roughly_right():
-    step, window = prepare.estimate_clock(np.full(50, 10.), np.full(50, Clock(25, 24, 8).steps(10.)))
+    step, window = problems.estimate_clock(np.full(50, 10.), np.full(50, Clock(25, 24, 8).steps(10.)))
     assert abs(step - .32) < .05 and window != window
 
 # ---------------------------------------------------------------- command line
@@ -535,7 +538,7 @@ def test_json_is_json_and_nothing_else(folders):
         assert done.exit_code == 0 and isinstance(json.loads(done.stdout), dict)
 
 def test_help_does_not_import_torch():
-    code = "import sys; from loco.cli_data import data_app; print({'torch', 'huggingface_hub'} & set(sys.modules))"
+    code = "import sys; from loco.program.data import data_app; print({'torch', 'huggingface_hub'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.strip() == "set()"
     for command in ("download", "check", "pack", "info", "simulate"): assert CliRunner().invoke(data_app, [command, "--help"]).exit_code == 0
 

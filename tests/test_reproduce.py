@@ -4,14 +4,15 @@ import json, random, signal, subprocess, sys, time
 import pytest
 
 import small
-from loco.experiments import bundle, plan, perform_all, records
-from loco.config import Config
+from loco.study.tables import bundle, records
+from loco.study.experiments import plan, perform_all
+from loco.core.config import Config
 
 TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 3}
 
 def command(data, out, *words):
     "`loco reproduce` as a user types it"
-    return [sys.executable, '-m', 'loco.cli', 'reproduce', *words, '--data', str(data), '--out', str(out), *small.words(data, **TOY)]
+    return [sys.executable, '-m', 'loco.program.main', 'reproduce', *words, '--data', str(data), '--out', str(out), *small.words(data, **TOY)]
 
 def numbers(out):
     "What was measured, without how long it took"
@@ -51,8 +52,8 @@ def test_one_failure_spares_the_others(data, tmp_path):
 
 def test_pairs_see_the_same_batches(data):
     "Rows differ in the model only: the videos, their order and crops are a function of the seed"
-    from loco.data import VideoDataset
-    from loco.training import open_data, training_batches
+    from loco.data.samples import VideoDataset
+    from loco.training.objective import open_data, training_batches
     def seen(job):
         annotations, features = open_data(job.config)
         batches = training_batches(VideoDataset(annotations, features, job.config.clock, subset='train'), job.config, epoch=1)
@@ -62,5 +63,5 @@ def test_pairs_see_the_same_batches(data):
     assert seen(jobs[-1]) != seen(jobs[0])
 
 def test_nothing_to_show(tmp_path):
-    p = subprocess.run([sys.executable, '-m', 'loco.cli', 'reproduce', 'fig4', '--show', '--out', str(tmp_path/'none')], capture_output=True, text=True)
+    p = subprocess.run([sys.executable, '-m', 'loco.program.main', 'reproduce', 'fig4', '--show', '--out', str(tmp_path/'none')], capture_output=True, text=True)
     assert p.returncode == 2 and 'holds no reproduction yet' in p.stderr and 'Traceback' not in p.stderr

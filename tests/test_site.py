@@ -1,10 +1,10 @@
 """Every page of the documentation works in a browser, from a file, with nothing asked of the network"""
 import json, os, re, shutil, subprocess, sys, time
 import pytest
-from common import NBS, ROOT, load, notebooks, text
+from common import NBS, ROOT, load, notebooks, page as page_of, text
 
 pytestmark = [pytest.mark.site, pytest.mark.xdist_group('site')]
-PAGES = [o.stem for o in notebooks()]
+PAGES = [page_of(o) for o in notebooks()]
 FLAGS = '''--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
     --disable-sync --disable-dev-shm-usage --window-size=1300,1600'''.split()
 
@@ -123,16 +123,16 @@ def test_every_public_name_has_its_reference(site):
     listed, seen = (site/'api.html').read_text(encoding='utf-8'), 0
     for m in reader.modules():
         if m.name == 'loco': continue
-        page = (site/f'{m.notebook.stem}.html').read_text(encoding='utf-8')
+        page = (site/f'{page_of(m.notebook)}.html').read_text(encoding='utf-8')
         for n in m.names:
             assert f'id="{m.name}.{n}"' in page, f'{m.name}.{n} is not on its page'
-            assert f'href="{m.notebook.stem}.html#{m.name}.{n}"' in listed, f'{m.name}.{n} is not in the list'
+            assert f'href="{page_of(m.notebook)}.html#{m.name}.{n}"' in listed, f'{m.name}.{n} is not in the list'
             seen += 1
     assert seen > 50
 
 def test_names_in_prose_are_links(site):
     pages = [(site/f'{o}.html').read_text(encoding='utf-8') for o in PAGES]
-    assert sum(bool(re.search(r'class="reference internal" href="[\w.]*#loco\.', o)) for o in pages) > len(pages)/3
+    assert sum(bool(re.search(r'class="reference internal" href="[\w./]*#loco\.', o)) for o in pages) > len(pages)/3
 
 def test_pages_hold_no_machine_path(site):
-    for o in site.glob('*.html'): assert str(ROOT) not in o.read_text(encoding='utf-8'), o.name
+    for o in site.rglob('*.html'): assert str(ROOT) not in o.read_text(encoding='utf-8'), o.name

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import small
-from loco.checkpoint import load
+from loco.core.checkpoint import load
 
 def run(data, out, processes):
     "Train through the program, started by torchrun when there are several processes"
     starter = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}'] if processes > 1 else []
     words = small.words(data, **{'model.drop_path': 0, 'train.epochs': 1, 'train.warmup': 1})
     env = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1'}
-    r = subprocess.run([sys.executable, *starter, '-m', 'loco.cli', 'train', '--quiet', '--out', str(out), *words], env=env, capture_output=True, text=True, timeout=600)
+    r = subprocess.run([sys.executable, *starter, '-m', 'loco.program.main', 'train', '--quiet', '--out', str(out), *words], env=env, capture_output=True, text=True, timeout=600)
     assert r.returncode == 0, r.stdout + r.stderr
 
 def test_two_processes_train_the_same_model(tmp_path):

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from loco.config import Config
-from loco.data import Annotations
-from loco.metric import mean_ap
-from loco.targets import assign_targets
+from loco.core.config import Config
+from loco.data.annotations import Annotations
+from loco.detection.metric import mean_ap
+from loco.detection.targets import assign_targets
 import torch
 
 @pytest.fixture(scope='module')

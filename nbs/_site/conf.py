@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import reader
-from common import NBS, settings
+from common import notebooks, page, settings
 
 cfg = settings()
 project, author, release, copyright = cfg['title'], cfg['author'], cfg['version'], cfg['copyright']
@@ -41,13 +41,14 @@ html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_
                           show_toc_level=2, pygments_light_style='friendly', pygments_dark_style='github-dark',
                           logo=dict(text=project, alt_text=f'{project}, start page'))
 
-GROUPS = {'The parts, in the order data flows': '[01][0-9]*_*', 'Data, media, package': '2[0-9]_*', 'Guides': '3[0-9]_*',
-          'Systems compared': '5[0-9]_*', 'Errors and experiments': '6[0-9]_*', 'Results': '[47][0-9]_*', 'Reference': 'api.md'}
+PARTS = {'1_start': 'Start', '2_grid': 'From video to grid', '3_detector': 'A detector on a pyramid', '4_ideas': "LoCo's two ideas", '5_results': 'Does it work?',
+         '6_rivals': 'The systems compared', '7_using': 'Using it', 'workshop': 'Workshop'}
 
 def contents():
-    "Hidden tables of contents, one for each group of pages"
-    tree = lambda caption, files: '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *(o.stem for o in files), '```'])
-    return '\n\n'.join(tree(k, files) for k, v in GROUPS.items() if (files := sorted(NBS.glob(v))))
+    "Hidden tables of contents, one for each part of the book, and the reference"
+    tree = lambda caption, pages: '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
+    parts = {caption: [page(o) for o in notebooks() if o.parent.name == folder] for folder, caption in PARTS.items()}
+    return '\n\n'.join(tree(k, pages) for k, pages in {**parts, 'Reference': ['api']}.items() if pages)
 
 def complete(app, docname, source):
     "Give the start page its contents, the reference page its lists, and each notebook its own name"

@@ -12,7 +12,7 @@ from fastcore.docments import docments
 from nbformat.v4 import new_markdown_cell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'_tools'))
-from common import LIB, NBS, ROOT, directives, load, notebooks, text
+from common import LIB, NBS, ROOT, directives, load, notebooks, page, text
 
 sys.path.insert(0, str(ROOT))
 PACKAGE = LIB.name
@@ -221,10 +221,10 @@ def callout(m):
     title = _title.search(m[3])
     return f'{m[1]}{{admonition}} {title[1]}\n:class: {m[2]}\n' if title else f'{m[1]}{{{m[2]}}}'
 
-def with_origin(source, module, page):
+def with_origin(source, module, name):
     "The first cell with a line under its summary that says where the page and its module come from"
-    if page == 'index': return source
-    origin = f'{{download}}`{page}.ipynb <{page}.ipynb>`'
+    if name == 'index': return source
+    origin = f'{{download}}`{name}.ipynb <{name.rpartition("/")[2]}.ipynb>`'
     line = f'Module `{module}`, written in {origin}' if module else f'Written in {origin}'
     return _lead.sub(lambda m: f'{m[0]}\n\n{{.origin}}\n{line}', source)
 
@@ -279,7 +279,7 @@ def index():
         out += ['| Name | What it is |', '|---|---|', *(f'| {ref(f"{PACKAGE}.{n}", targets()[f"{PACKAGE}.{n}"])} | {one(o)} |' for n, o in home.items()), '']
     for m in modules():
         if not m.names or m.name == PACKAGE: continue
-        out += [f'## {m.name}', f'{m.summary}. Explained in [](/{m.notebook.stem}).', '', '| Name | What it is |', '|---|---|']
+        out += [f'## {m.name}', f'{m.summary}. Explained in [](/{page(m.notebook)}).', '', '| Name | What it is |', '|---|---|']
         for n, o in m.names.items():
             out.append(f'| {ref(n, f"{m.name}.{n}")} | {one(o)} |')
             if inspect.isclass(o):

@@ -15,8 +15,13 @@ def settings():
     return cfg['DEFAULT']
 
 def notebooks():
-    "Every notebook of the project, in reading order: the numbered ones, then index.ipynb"
-    return sorted(NBS.glob('[!_.]*.ipynb'))
+    "Every notebook of the project, in reading order: part by part, the workshop, then index.ipynb"
+    pages = [*NBS.glob('[!_.]*.ipynb'), *NBS.glob('[!_.]*/[!_.]*.ipynb')]
+    return sorted(pages, key=lambda o: (o.parent == NBS, o))
+
+def page(path):
+    "Name of a notebook's page: its path below nbs/ without the ending, as in `3_detector/06_blocks`"
+    return Path(path).relative_to(NBS).with_suffix('').as_posix()
 
 def directives(src):
     "`({name: value}, rest)` of a cell: its leading `#| name: value` lines, and the source below them"

@@ -17,7 +17,10 @@ def fresh(folder):
     folder = Path(folder)
     (folder/NBS.name).mkdir()
     shutil.copy(ROOT/'settings.ini', folder)
-    for o in notebooks(): shutil.copy(o, folder/NBS.name)
+    for o in notebooks():
+        copy = folder/o.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(o, copy)
     env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}     # nbdev exports nothing under IN_TEST
     done = subprocess.run([sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()'], cwd=folder, env=env,
                           capture_output=True, text=True)

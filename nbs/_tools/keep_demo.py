@@ -9,9 +9,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import ROOT
 
 import torch
-from loco.config import Config
-from loco.inference import read_predictions
-from loco.training import mixed, open_data, read_history, surest
+from loco.core.config import Config
+from loco.detection.inference import read_predictions
+from loco.training.run import mixed, read_history, surest
+from loco.training.objective import open_data
 
 def drawn(found, annotations, videos):
     "The detections of some videos that are drawn, as lists"

@@ -1,4 +1,4 @@
-"""Keep what LCC and CDP learned: runs/ -> nbs/results/diagnosis.json, which nbs/61_diagnostics.ipynb shows
+"""Keep what LCC and CDP learned: runs/ -> nbs/results/diagnosis.json, which nbs/5_results/32_diagnostics.ipynb shows
 
     loco train --preset stampsav --out runs/no_lcc --model.lcc false     4 minutes; runs/loco comes from `make demo`
     python nbs/_tools/keep_diagnosis.py                                  runs/no_lcc and runs/loco
@@ -10,9 +10,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import ROOT
 
-from loco.data import VideoDataset
-from loco.diagnostics import cross_similarity, diagnose_model, observe
-from loco.training import load_run, open_data
+from loco.data.samples import VideoDataset
+from loco.study.diagnostics import cross_similarity, diagnose_model, observe
+from loco.training.run import load_run
+from loco.training.objective import open_data
 
 def pick(annotations, subset='test'):
     "The shortest video with at least three events of two classes"

@@ -1,4 +1,4 @@
-"""Keep the error analysis of runs: runs/ -> nbs/results/errors.json, which nbs/60_errors.ipynb shows
+"""Keep the error analysis of runs: runs/ -> nbs/results/errors.json, which nbs/workshop/a25_error_report.ipynb shows
 
     python nbs/_tools/keep_errors.py                     runs/base and runs/loco, after `make demo`
     python nbs/_tools/keep_errors.py RUN RUN ...         other runs that `loco eval` has judged
@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import ROOT
 
 import numpy as np
-from loco.errors import analyse_run, over_own, summarise
+from loco.study.error_report import analyse_run, summarise
+from loco.study.errors import over_own
 
 def misled(errors, most=8):
     "The video of few events in which the most false detections of the first group lie over a distractor of their class"

@@ -10,10 +10,12 @@ from common import ROOT
 
 import numpy as np
 from keep_demo import drawn
-from loco.config import Config
-from loco.experiments import bundle, experiment, matrices, run_folder, write_bundle
-from loco.inference import read_predictions
-from loco.training import mixed, open_data
+from loco.core.config import Config
+from loco.study.tables import bundle, matrices, write_bundle
+from loco.study.experiments import experiment, run_folder
+from loco.detection.inference import read_predictions
+from loco.training.run import mixed
+from loco.training.objective import open_data
 
 def small(C, side=96):
     "A matrix of cosines as text: means of blocks, in steps of 1/127"

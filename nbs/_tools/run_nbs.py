@@ -1,7 +1,7 @@
 """Execute notebooks in place, keeping their outputs and the state of their widgets
 
     python nbs/_tools/run_nbs.py                        every notebook
-    python nbs/_tools/run_nbs.py nbs/06_blocks.ipynb    some of them
+    python nbs/_tools/run_nbs.py nbs/3_detector/06_blocks.ipynb  some of them
     python nbs/_tools/run_nbs.py --check -j 2           only see that they run; write nothing
 
 The kernel starts in the notebook's folder, as in JupyterLab, and imports `loco` from the working tree. Cells under
@@ -154,7 +154,7 @@ def run(path, *, check=False, timeout=600, everything=False):
     return path, time.perf_counter() - start, state, error
 
 def report(path, seconds, state, error):
-    print(f'{seconds:7.1f} s  {state:9}  {path.name}', flush=True)
+    print(f'{seconds:7.1f} s  {state:9}  {path.parent.name}/{path.name}', flush=True)
     if error: print(error, flush=True)
     return not error
 

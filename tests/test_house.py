@@ -1,0 +1,26 @@
+"The package is a house: nine rooms on six floors, every import points down, no module is too long"
+import house
+from common import LIB
+
+def test_every_module_is_in_a_room():
+    assert {o.name for o in LIB.iterdir() if o.is_dir() and o.name != '__pycache__'} == set(house.ROOMS)
+    assert {o.name for o in LIB.glob('*.py')} == {'__init__.py', '_modidx.py'}
+
+def test_every_arrow_points_down():
+    assert not house.pointing_up(house.arrows())
+
+def test_no_circle():
+    assert not house.circle(house.arrows())
+
+def test_modules_are_short():
+    assert not {k: n for k, source in house.modules().items() if (n := source.count('\n')) > 500}
+
+def test_wrong_arrows_are_found():
+    "Whichever way they are written, also inside a function"
+    known = dict.fromkeys(['core.clock', 'data.pack', 'model.lcc', 'program.main', 'rivals.unav', 'training.run'], '')
+    ways = ['from loco.program.main import app', 'from ..program.main import app', 'from loco.program import main', 'from ..program import main',
+            'import loco.program.main', 'def f():\n    from loco.program.main import app']
+    for way in ways: assert house.pointing_up(house.arrows({**known, 'core.clock': way})) == [('core.clock', 'program.main')], way
+    assert house.pointing_up(house.arrows({**known, 'data.pack': 'from ..model.lcc import LCC'})) == [('data.pack', 'model.lcc')]
+    assert not house.pointing_up(house.arrows({**known, 'program.main': 'from ..core.clock import Clock\nimport torch'}))
+    assert house.circle(house.arrows({**known, 'core.clock': 'from ..data.pack import f', 'data.pack': 'from ..core import clock'}))
