@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 # %% ../nbs/workshop/a09_package.ipynb #e66d4dba
 _modules = {
-    'core.clock': 'Clock', 'core.config': 'Config', 'data.annotations': 'Annotations', 'data.features': 'FeatureFolder FeatureStore open_dataset',
+    'core.errors': 'Error BadInput Missing Unwritable NeedsPackage', 'core.clock': 'Clock', 'core.config': 'Config', 'data.annotations': 'Annotations', 'data.features': 'FeatureFolder FeatureStore open_dataset',
     'data.samples': 'VideoDataset Batch collate', 'model.gaussian': 'gaussian_target', 'model.lcc': 'LCC lcc_loss', 'model.network': 'LoCo Output',
     'detection.nms': 'soft_nms', 'detection.metric': 'mean_ap', 'detection.inference': 'detect predict read_predictions write_predictions',
     'training.run': 'train evaluate'}
