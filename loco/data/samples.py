@@ -95,15 +95,16 @@ class Batch:
     segments:"Tensor" # `(B, N, 2)` float32 grid steps, 0 where there is no event
     labels:"Tensor" # `(B, N)` int64, -1 where there is no event
     videos:list # Video ids
-    durations:"Tensor" # `(B,)` float64 seconds
+    durations:"Tensor" # `(B,)` float64 seconds, on the host
 
     def __len__(self): return len(self.videos)
 
     def to(self,
         device, # Where to move
     ) -> "Batch":
-        "Copy on another device"
-        return Batch(*(x if isinstance(x, list) else x.to(device, non_blocking=True) for x in vars(self).values()))
+        "Copy on another device; ids and durations, which no network reads, stay on the host"
+        parts = (self.visual, self.audio, self.mask, self.segments, self.labels)
+        return Batch(*(x.to(device, non_blocking=True) for x in parts), self.videos, self.durations)
 
 # %% ../../nbs/2_grid/05_samples.ipynb #b11e64d5
 def _pad(arrays, n, fill=0):

@@ -6,6 +6,7 @@
 __all__ = ['decay_', 'take_best', 'soft_nms']
 
 # %% ../../nbs/3_detector/11_nms.ipynb #bc93e1b1
+from functools import partial
 import torch
 from torch import Tensor
 
@@ -35,43 +36,66 @@ def take_best(
     sigma:float, # Width of the Gaussian
     min_score:float, # Stop below
     rounds:int, # Number of rounds `K`
-    block:int=128, # Columns that join at a time
+    block:int|None=128, # Columns that join at a time; None takes all of them and runs all rounds, without one question to the device
 ) -> tuple[Tensor, Tensor, int]: # Column `(V, K)` and decayed score `(V, K)` of each winner, -1 and 0 where there is none; columns looked at
     "Each round takes every video's best candidate and decays its class"
-    (V,N),row = scores.shape, torch.arange(len(scores), device=scores.device)
-    spans,left = tuple(x.contiguous() for x in segments.unbind(-1)), scores.clone()
-    at,best_of,kept,width = row.new_full((V, rounds), -1), scores.new_zeros(V, rounds), [], min(block, N)
+    videos, columns = scores.shape
+    video = torch.arange(videos, device=scores.device)
+    spans = segments[..., 0].contiguous(), segments[..., 1].contiguous()
+    left = scores.clone()
+    at = video.new_full((videos, rounds), -1)
+    score = scores.new_zeros(videos, rounds)
+    width = columns if block is None else min(block, columns)
+    kept = []
     def apply(cols, span, label):
-        decay_(left[:,cols], tuple(x[:,cols] for x in spans), labels[:,cols], span=span, label=label, sigma=sigma)
+        decay_(left[:, cols], tuple(x[:, cols] for x in spans), labels[:, cols], span=span, label=label, sigma=sigma)
     for k in range(rounds):
-        best,i = left[:,:width].max(1)
-        while width < N and (best < left[:,width]).any():     # someone not looked at yet may be better
-            new = slice(width, width := min(width+block, N))
-            for o in kept: apply(new, *o)
-            best,i = left[:,:width].max(1)
-        if (best < min_score).all(): break
-        best_of[:,k],at[:,k] = best,i
-        kept.append((tuple(x[row,i,None] for x in spans), labels[row,i,None]))
+        best, i = left[:, :width].max(1)
+        while width < columns and (best < left[:, width]).any():     # someone not looked at yet may be better
+            new = slice(width, min(width + block, columns))
+            for earlier in kept: apply(new, *earlier)
+            width = new.stop
+            best, i = left[:, :width].max(1)
+        if block is not None and (best < min_score).all(): break
+        score[:, k] = best
+        at[:, k] = i
+        kept.append((tuple(x[video, i, None] for x in spans), labels[video, i, None]))
         apply(slice(width), *kept[-1])
-        left[row,i] = -1
-    none = best_of < min_score
-    return at.masked_fill(none, -1), best_of.masked_fill(none, 0), width
+        left[video, i] = -1
+    none = score < min_score
+    return at.masked_fill(none, -1), score.masked_fill(none, 0), width
 
 # %% ../../nbs/3_detector/11_nms.ipynb #27336e2a
+def _check_numbers(segments, scores):
+    "Raise `ValueError` on NaN and on segments that end before they start; the device is read once"
+    lost = {"segments hold NaN: look at the features, or at the model that made them": segments.isnan().any(),
+            "scores hold NaN: look at the features, or at the model that made them": scores.isnan().any(),
+            "a segment ends before it starts: segments are (start, end)": (segments[..., 0] > segments[..., 1]).any()}
+    for message, wrong in zip(lost, torch.stack(list(lost.values())).tolist()):
+        if wrong: raise ValueError(message)
+
 def _check(segments, scores, labels):
-    segments,scores,labels = (torch.as_tensor(x) for x in (segments, scores, labels))
+    "The three as tensors, of one floating type that is wide enough"
+    segments, scores, labels = (torch.as_tensor(x) for x in (segments, scores, labels))
     if scores.dim() not in (1, 2) or segments.shape != (*scores.shape, 2) or labels.shape != scores.shape:
         raise ValueError("soft_nms takes segments (N, 2), scores (N,), labels (N,), or each with a leading dimension V for videos; "
                          f"got {tuple(segments.shape)}, {tuple(scores.shape)}, {tuple(labels.shape)}")
     if labels.dtype not in (torch.int8, torch.int16, torch.int32, torch.int64):
         raise TypeError(f"labels must be signed integers, class numbers or -1 for padding, got {labels.dtype}: convert them with labels.long()")
-    for name,x in dict(segments=segments, scores=scores).items():
-        if x.isnan().any(): raise ValueError(f"{name} hold NaN: look at the features, or at the model that made them")
-    if (segments[...,0] > segments[...,1]).any(): raise ValueError("a segment ends before it starts: segments are (start, end)")
+    _check_numbers(segments, scores)
     dtype = torch.promote_types(torch.promote_types(segments.dtype, scores.dtype), torch.float32)
     return segments.to(dtype), scores.to(dtype), labels
 
 def _columns(x, i): return x.gather(1, i if x.dim() == 2 else i[...,None].expand(-1, -1, 2))
+
+def _suppress(segments, scores, labels, *, sigma, min_score, rounds, block):
+    "Soft-NMS of one group of videos: segments, scores and labels of the winners, padded with 0, 0, -1"
+    scores, order = scores.masked_fill(labels < 0, -1).sort(dim=1, descending=True, stable=True)
+    segments, labels = _columns(segments, order), _columns(labels, order)
+    at, score, _ = take_best(segments, scores, labels.int(), sigma=sigma, min_score=min_score, rounds=rounds, block=block)
+    none = at < 0
+    at = at.clamp(min=0)
+    return _columns(segments, at).masked_fill(none[..., None], 0), score, _columns(labels, at).masked_fill(none, -1)
 
 # %% ../../nbs/3_detector/11_nms.ipynb #626d8699
 @torch.no_grad()
@@ -85,19 +109,16 @@ def soft_nms(
     max_segments:int=100, # Most segments `K` kept of a video
 ) -> tuple[Tensor, Tensor, Tensor]: # Segments, decayed scores and labels by falling score; batched: `(V, K, 2)`, `(V, K)`, `(V, K)` padded with 0, 0, -1
     "Gaussian Soft-NMS in each class; raises `ValueError` on shapes that disagree, NaN and segments that end before they start, `TypeError` on labels that are no signed integers"
-    segments,scores,labels = _check(segments, scores, labels)
+    segments, scores, labels = _check(segments, scores, labels)
     if not (sigma > 0 and min_score >= 0 and max_segments >= 1):
         raise ValueError(f"soft_nms needs sigma > 0, min_score >= 0 and max_segments >= 1, got {sigma}, {min_score} and {max_segments}")
     if scores.dim() == 1:
-        s,p,c = soft_nms(segments[None], scores[None], labels[None], sigma=sigma, min_score=min_score, max_segments=max_segments)
+        s, p, c = soft_nms(segments[None], scores[None], labels[None], sigma=sigma, min_score=min_score, max_segments=max_segments)
         return s[c >= 0], p[c >= 0], c[c >= 0]
-    (V,N),K = scores.shape, max_segments
-    res = segments.new_zeros(V, K, 2), scores.new_zeros(V, K), labels.new_full((V, K), -1)
-    group,block = (V, N) if scores.is_cuda else (128, 128)
-    for rows in (slice(a, a+group) for a in range(0, V if N else 0, group)):
-        p,order = scores[rows].masked_fill(labels[rows] < 0, -1).sort(dim=1, descending=True, stable=True)
-        s,c = _columns(segments[rows], order), _columns(labels[rows], order)
-        at,p,_ = take_best(s, p, c.int(), sigma=sigma, min_score=min_score, rounds=K, block=block)
-        none,at = at < 0, at.clamp(min=0)
-        res[0][rows],res[1][rows],res[2][rows] = _columns(s, at).masked_fill(none[...,None], 0), p, _columns(c, at).masked_fill(none, -1)
-    return res
+    videos, columns = scores.shape
+    if not videos or not columns:
+        return segments.new_zeros(videos, max_segments, 2), scores.new_zeros(videos, max_segments), labels.new_full((videos, max_segments), -1)
+    group, block = (128, 128) if scores.device.type == "cpu" else (videos, None)
+    suppress = partial(_suppress, sigma=sigma, min_score=min_score, rounds=max_segments, block=block)
+    groups = zip(*(x.split(group) for x in (segments, scores, labels)))
+    return tuple(torch.cat(o) for o in zip(*(suppress(*g) for g in groups)))

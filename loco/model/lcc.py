@@ -53,10 +53,10 @@ def log_partitions(
     *,
     rows:Tensor, # `(R,)`, True = valid
     cols:Tensor, # `(M,)`, True = valid
-    block:int|None=None, # Rows at a time; 256 on a CPU, whose cache then holds a block, else 4096
+    block:int|None=None, # Rows at a time; 256 on a CPU, whose cache then holds a block, 4096 on an accelerator
 ) -> tuple[Tensor,Tensor]: # `(R,)` and `(M,)`; meaningless, but finite, on padding
     "Logarithms of the denominators of Eq. 2 in both directions"
-    if x.is_cuda: return LogPartition.apply(x, y, FAR*(~rows).to(x), FAR*(~cols).to(x), block or 4096)
+    if x.device.type != "cpu": return LogPartition.apply(x, y, FAR*(~rows).to(x), FAR*(~cols).to(x), block or 4096)
     x, y = x[rows], y[cols]
     rc = LogPartition.apply(x, y, x.new_zeros(len(x)), x.new_zeros(len(y)), block or 256)
     return tuple(x.new_full(m.shape, FAR).masked_scatter(m, s) for m, s in zip((rows, cols), rc))
@@ -125,13 +125,17 @@ def lcc_loss(
     _check(v, a, mask, tau)
     with torch.autocast(v.device.type, enabled=False):
         mask, v, a = even_out(mask, _unit(v, mask), _unit(a, mask))
-        am = torch.cat([a, mask[...,None].to(a)], -1)
-        every = gather(am).flatten(0, 2)
-        total, count = every.sum(0), every[:,-1].sum()
-        goal = apply_target(am, mask, kind=target, sigma=sigma, softening=softening, total=total, count=count)
-        rows, cols = log_partitions(v.flatten(0,1)/tau, every[:,:-1], rows=mask.flatten(), cols=every[:,-1] > 0)
+        parts = [a.shape[-1], 1]
+        sound = torch.cat([a, mask[..., None].to(a)], -1)
+        every = gather(sound).flatten(0, 2)
+        others, valid = every.split(parts, -1)
+        count = valid.sum()
+        goal = apply_target(sound, mask, kind=target, sigma=sigma, softening=softening, total=every.sum(0), count=count)
+        smoothed, mass = goal.split(parts, -1)
+        rows, cols = log_partitions(v.flatten(0, 1)/tau, others, rows=mask.flatten(), cols=valid[:, 0] > 0)
         cols = gather(cols).logsumexp(0).view(world(), -1)[rank()]
-        pull, push = (v*goal[...,:-1]).sum()/tau, (goal[...,-1].flatten()*(rows+cols)).sum()/2
+        pull = (v*smoothed).sum()/tau
+        push = (mass.flatten()*(rows + cols)).sum()/2
         return add_up(push - pull) / count.clamp(min=1)
 
 # %% ../../nbs/4_ideas/16_lcc.ipynb #lcc058
