@@ -161,9 +161,10 @@ def _unpack(archive, folder, ends):
         target = folder/PurePosixPath(name.replace("\\", "/")).name
         if not target.name.endswith(ends): continue
         if target.exists(): raise BadInput(f"{archive} has two files called {target.name!r}, and one place for them: unpack it by hand and keep the right one")
-        with writing(target), source() as f, open(target, "xb") as out:
+        with writing(target): out = open(target, "xb")
+        with out, source() as f:
             while block := f.read(1 << 20):
-                room -= out.write(block)
+                with writing(target): room -= out.write(block); out.flush()
                 if room < 0: raise BadInput(f"{archive} grows to more than fifty times its size: it is no archive of features")
 
 def extract(
