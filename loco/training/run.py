@@ -25,7 +25,7 @@ from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
 from ..model.network import Localizer, make_model
 from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
-from .provenance import check_data, check_model, check_progress, check_result, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
+from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
 
 # %% ../../nbs/workshop/a06_run.ipynb #983ae503
 def _fits(dataset, device):
@@ -248,8 +248,8 @@ def train(
             held.enter_context(only_here(folder))
             run.fingerprint = fingerprint(*run.data)
             check_data(folder, run.fingerprint, forced=other_data)
-        said = restore_run(run)
-        if said and progress and rank == 0: tqdm.write(said)
+        for o in (*run.annotations.notes, restore_run(run)):
+            if o and progress and rank == 0: tqdm.write(o)
         objective = nn.parallel.DistributedDataParallel(run.objective) if world > 1 else run.objective
         board = _board(run) if rank == 0 and run.epoch < run.epochs else None
         while run.epoch < run.epochs:
@@ -284,7 +284,7 @@ def load_run(
     "Load a finished run; raises Missing if the folder holds none, BadInput if its descriptions disagree"
     folder = check_run(folder)
     cfg = Config.from_dict(read_json(folder/'run.json'))
-    check_model(folder, cfg)
+    check_settings(folder, cfg)
     if root is not None: cfg = cfg.override({'data.root': str(root)})
     there = cfg.train.device == 'cpu' or torch.cuda.is_available()     # a run may have been trained on another machine
     return Localizer.from_pretrained(folder).to(pick_device(cfg.train.device if there else 'auto')).eval(), cfg
@@ -304,6 +304,7 @@ def evaluate(
     annotations, features = data or open_data(cfg, labels=model.labels)
     split = split_fingerprint(annotations, features, subset=subset)
     check_data(folder, {'splits': {subset: split}}, forced=other_data)
+    if progress and annotations.notes: tqdm.write('\n'.join(annotations.notes))
     score, found = validate(model, VideoDataset(annotations, features, cfg.clock, subset=subset), cfg, progress=progress)
     write_predictions(Path(folder)/f'predictions_{subset}.json', found)
     write_json(Path(folder)/f'metrics_{subset}.json', summary(score) | {'of': result_of(folder, Path(folder)/f'predictions_{subset}.json', split, cfg.inference)})
