@@ -39,7 +39,7 @@ def test_train_eval_plot(runs):
     metrics = json.loads((runs/'loco'/'metrics_test.json').read_text())
     assert len(found['score']) and set(metrics) == {'mAP', *(f'mAP@0.{i}' for i in range(5, 10)), 'of'}
     loco('plot', runs/'loco', runs/'base', '--videos', 2)
-    pictures = sorted(p.name for p in (runs/'plots').iterdir())
+    pictures = sorted(p.name for p in (runs/'plots').rglob('*.png'))
     assert len(pictures) == 3 and 'curves.png' in pictures
 
 @pytest.mark.xdist_group('cli')

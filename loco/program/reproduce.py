@@ -99,12 +99,11 @@ def errors(
     data:Annotated[Optional[Path], typer.Option('--data', help="The data set's folder, if not the one in the configuration.", show_default=False)]=None,
 ):
     "What runs get wrong: kinds of mistakes, what each costs, recall by length and overlap, and how often one modality alone misleads (in %)."
+    from loco.core.plots import picture_folder, save_picture
     from loco.study.error_report import plot_errors, plot_interference, plot_recall, report
     from loco.training.run import distinct_names
     out, reports = out or runs[0].parent/'plots', {k: report(r, subset=split, root=data) for k, r in zip(distinct_names(runs), runs)}
     say(table(f'Errors on the {split} split, in %', ['', *reports], error_lines(reports)))
     pictures = dict(errors=plot_errors, recall=plot_recall, **({'interference': plot_interference} if all(r['interference'] for r in reports.values()) else {}))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, plot in pictures.items():
-        plot(reports).savefig(out/f'{name}.png', dpi=150)
-        say(str(out/f'{name}.png'))
+    out = picture_folder(out, dict(zip(reports, runs)))
+    for name, plot in pictures.items(): say(str(save_picture(plot(reports), out, name)))

@@ -9,13 +9,13 @@ __all__ = ['HEAD', 'Results', 'by_seed', 'results', 'records', 'Difference', 'di
            'plot_matrices', 'draw']
 
 # %% ../../nbs/workshop/a22_tables.ipynb #d110e940
-import json, math, os, platform
+import json, math, os, platform, re
 import numpy as np
 from pathlib import Path
 from dataclasses import dataclass, replace
 from ..core.config import Config
 from ..core.errors import BadInput
-from ..core.files import read_json, write_json, write_text
+from ..core.files import number, read_json, reading, write_json, write_text
 from .experiments import COLUMNS, ELSEWHERE, Experiment, LOOKS, Row, claim, experiment, run_folder
 
 # %% ../../nbs/workshop/a22_tables.ipynb #63b288fd
@@ -256,10 +256,16 @@ def bundle(
 def read_bundle(
     path:str|Path, # JSON file that `write_bundle` wrote
 ) -> dict: # What `bundle` returned
-    "Read results; raises ValueError if the file holds something else"
-    kept = read_json(path)
-    if not isinstance(kept, dict) or not {'settings', 'runs'} <= kept.keys() or any(not {'slug', 'seed', 'test'} <= o.keys() for o in kept['runs']):
-        raise ValueError(f'{path} is no results file of loco reproduce: it needs "settings" and "runs"')
+    "Read results; raises `Missing`, or `BadInput` if the file holds something else"
+    kept = read_json(path, kind=dict)
+    if not {'settings', 'runs'} <= kept.keys() or not isinstance(kept['runs'], list):
+        raise BadInput(f'{path} is no results file of loco reproduce: it needs "settings" and "runs"')
+    with reading(path): Config.from_dict(kept['settings'])
+    for i, o in enumerate(kept['runs'], 1):
+        if not isinstance(o, dict) or not {'slug', 'seed', 'test'} <= o.keys(): raise BadInput(f'{path}: run {i} is no run: it needs "slug", "seed" and "test"')
+        if not isinstance(o['slug'], str) or not re.fullmatch(r'\w[\w.=,+-]*', o['slug']) or type(o['seed']) is not int or not 0 <= o['seed'] < 2**32:
+            raise BadInput(f'{path}: run {i} has the slug {o["slug"]!r:.60} and the seed {o["seed"]!r:.20}: the one names a row, the other is a whole number')
+        with reading(path): {k: number(v) for k, v in o['test'].items()}
     return kept
 
 def write_bundle(
@@ -408,10 +414,9 @@ def draw(
     out:Path, # Folder of the reproduction; pictures go there
 ) -> list[Path]: # Written files
     "Write the pictures of an experiment"
+    from loco.core.plots import save_picture
     res, config, data = results(name, kept['runs']), kept['settings'], Path(out).name
     own = dict(fig1b=lambda: [plot_similarity(res)], fig3=lambda: [plot_alpha(res, config, data=data)],
                fig4=lambda: [plot_csm_std(res), *plot_matrices(name, out)], fig5=lambda: plot_found(name, out))
     figs = own.get(name, lambda: [plot_rows(res, config, data=data)])()
-    paths = [Path(out)/f"{name}{f'-{i}' if i else ''}.png" for i in range(len(figs))]
-    for p, fig in zip(paths, figs): fig.savefig(p, dpi=150)
-    return paths
+    return [save_picture(fig, out, f"{name}{f'-{i}' if i else ''}") for i, fig in enumerate(figs)]
