@@ -135,6 +135,7 @@ class DataConfig(Section):
     fps:float = opt(16.0, "Frames a second at feature extraction", above=0, high=1e6)
     window:int = opt(16, "Frames that the encoder sees for one segment", low=1, high=10**6)
     stride:int = opt(4, "Frames from one segment to the next", low=1, high=10**6)
+    any_clock:bool = opt(False, "Go on although the features' lengths contradict the clock", ours=True)
     max_steps:int = opt(256, "Longest training sequence T in segments; longer videos are cropped", low=1, high=10**6)
     crop_ratio:tuple[float, float] = opt((0.9, 1.0), "Share of a training video that the random crop keeps, lowest and highest", ours=True)
     pad:bool = opt(True, "Pad each training batch to max_steps, else to its longest video")
