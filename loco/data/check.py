@@ -13,7 +13,7 @@ from pathlib import Path
 from dataclasses import dataclass
 from ..core.clock import Clock
 from ..core.config import Config
-from ..core.errors import BadInput, Missing
+from ..core.errors import BadInput, Missing, Occupied
 from .annotations import Annotations
 from .features import FeatureFolder
 from .locate import Located, locate, parallel
@@ -183,7 +183,8 @@ def write_clean(
     report:CheckReport, # A check
     path, # Annotation file to write
 ) -> int: # Number of videos left out
-    "Write the annotation file without the videos that have errors"
+    "Write the annotation file without the videos that have errors; raises `Occupied` where that is the file that was read"
+    if Path(path).exists() and Path(path).samefile(report.found.annotations): raise Occupied(f"{path} is the annotation file itself, which is not replaced: give the clean one another name")
     d = read_json(report.found.annotations)
     keep = set(report.rows) - report.bad_videos()
     left = len(d["database"])

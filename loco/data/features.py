@@ -333,10 +333,9 @@ class FeatureStore:
         if not isinstance(self.manifest, dict) or self.manifest.get("format") != store_format:
             have = self.manifest.get("format") if isinstance(self.manifest, dict) else self.manifest
             raise BadInput(f"{self.root}/manifest.json has format {have!r:.60}, this version reads {store_format!r}: write the store again")
-        try:
+        with reading(self.root/"manifest.json", remedy="it is incomplete, write the store again"):
             self.clock, self.index = Clock(**self.manifest["clock"]), self.manifest["videos"]
             self.visual_dim, self.audio_dim = (self.manifest[m]["dim"] for m in ("visual", "audio"))
-        except (KeyError, TypeError) as e: raise BadInput(f"{self.root}/manifest.json is incomplete ({e}): write the store again") from None
         self.visual, self.audio = (read_npy(self.root/f"{m}.npy", dim=d, mmap=True) for m, d in (("visual", self.visual_dim), ("audio", self.audio_dim)))
         check_index(self.index, rows=(len(self.visual), len(self.audio)), where=str(self.root))
         for m in ("visual", "audio"): check_numbers(getattr(self, m), self.manifest[m], where=f"{self.root}/{m}.npy")
