@@ -230,7 +230,7 @@ def spoil(kind, folders, annotations):
     d = json.loads((folders/"annotations.json").read_text())
     if kind == "missing": path.unlink()
     if kind == "unreadable": path.write_bytes(path.read_bytes()[:-100])
-    if kind == "shape": np.save(path, x[None])
+    if kind == "shape": np.save(path, x[None, None])
     if kind == "dtype": np.save(path, x.astype(np.int32))
     if kind == "width": np.save(path, x[:, :-1])
     if kind == "not finite": x[3, 1] = np.inf; np.save(path, x)
@@ -244,14 +244,20 @@ def spoil(kind, folders, annotations):
         for m in ("visual", "audio"): y = np.load(folders/m/f"{v}.npy"); np.save(folders/m/f"{v}.npy", y[:2])
         d["database"][v]["annotations"] = [dict(segment=[5, 8], label="class 0", label_id=0)]
     if kind == "annotation": d["database"][v]["annotations"][0]["segment"] = [3, 2]
-    if kind == "split": d["database"] = {k: dict(e, subset="val" if e["subset"] == "validation" else e["subset"]) for k, e in d["database"].items()}
+    if kind == "split": d["database"] = {k: dict(e, subset="holdout" if e["subset"] == "validation" else e["subset"]) for k, e in d["database"].items()}
     if kind == "no events": d["database"] = {k: dict(e, annotations=[] if e["subset"] == "validation" else e["annotations"]) for k, e in d["database"].items()}
     if kind == "class": d["database"][[k for k in d["database"] if d["database"][k]["subset"] == "test"][0]]["annotations"] = [dict(segment=[0, 5], label="new", label_id=9)]
+    if kind == "no test": d["database"] = {k: dict(e, subset="train" if e["subset"] == "test" else e["subset"]) for k, e in d["database"].items()}
+    if kind == "label": d["database"][v]["annotations"][0].update(label=d["database"][v]["annotations"][0]["label"] + " ", label_id=9)
+    if kind == "tolerated": d["database"][v]["annotations"].append(dict(segment=[5, 5], label="class 0", label_id=0))
+    if kind == "trimmed":
+        for m, cut in (("visual", 400), ("audio", 396)): np.save(folders/m/f"{v}.npy", np.random.default_rng(0).normal(size=(cut, np.load(folders/m/f"{v}.npy").shape[1])))
+        d["database"][v].update(duration=CLOCK.seconds(399) + .5)
     if kind == "too short": d["database"][v]["annotations"].append(dict(segment=[2.01, 2.02], label="class 0", label_id=0))
     (folders/"annotations.json").write_text(json.dumps(d))
     return v
 
-@pytest.mark.parametrize("kind", [k for k in problems.kinds if k not in ("clock", "unknown clock", "checksum")])
+@pytest.mark.parametrize("kind", [k for k in problems.kinds if k not in ("clock", "unknown clock", "checksum", "no checksums")])
 def test_check_finds(kind, folders, world):
     assert not any(p.kind == kind for p in check(folders, clock=CLOCK).problems) or kind in ("class", "too short")
     spoil(kind, folders, world[0])
@@ -297,6 +303,13 @@ def test_check_finds_a_wrong_clock(folders):
     assert {p.kind for p in check(folders, clock=Clock(25, 24, 8)).problems if p.level == "error"} == {"clock"}
     unknown = check(folders)
     assert unknown.ok and any(p.kind == "unknown clock" and "ONE-PEACE" in p.what for p in unknown.problems)
+
+def test_check_says_that_an_old_store_has_no_checksums(folders, tmp_path):
+    store = pack(found(folders), tmp_path/"store").store
+    manifest = json.loads((store/"manifest.json").read_text())
+    (store/"manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != "crc32"}))
+    report = check(store, annotations=folders/"annotations.json")
+    assert report.ok and "no checksums" in {p.kind for p in report.problems}
 
 def test_check_finds_damage_in_a_store(folders, tmp_path):
     store = pack(found(folders), tmp_path/"store").store

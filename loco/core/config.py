@@ -81,8 +81,8 @@ def check_value(
     if not isinstance(value, (int, float)): return
     if not value > rules["above"]: raise BadInput(f"{name} must be larger than {rules['above']:g}, got {value:g}")
     if not rules["low"] <= value <= rules["high"]:
-        most = f" and at most {rules['high']:g}" if rules["high"] < math.inf else ""
-        raise BadInput(f"{name} must be at least {rules['low']:g}{most}, got {value:g}")
+        ends = [f"at {end} {rules[k]:g}" for end, k in (("least", "low"), ("most", "high")) if math.isfinite(rules[k])]
+        raise BadInput(f"{name} must be {' and '.join(ends)}, got {value:g}")
 
 # %% ../../nbs/workshop/a01_config.ipynb #888c1eb9
 def nearest(
@@ -221,7 +221,7 @@ class TrainConfig(Section):
     "The optimiser and its schedule"
     epochs:int = opt(40, "Epochs of cosine decay, after the warm-up", low=1, high=10**6, ours=True)
     warmup:int = opt(5, "Epochs of linear warm-up before them", low=0, high=10**6)
-    lr:float = opt(1e-4, "Highest learning rate", above=0, high=1e3)
+    lr:float = opt(1e-4, "Highest learning rate", above=0, high=1e38)
     weight_decay:float = opt(1e-4, "Weight decay; that biases, norms and scales are exempt is our choice", low=0, high=1e3)
     batch:int = opt(16, "Videos in a step, over all processes together", low=1, high=10**6)
     clip:float = opt(1.0, "Largest norm of the gradient; 0 does not clip", low=0, high=1e12, ours=True)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['writing', 'sweep', 'atomic', 'write_text', 'write_json', 'reading', 'read_text', 'whole_text', 'parse_json',
            'read_json', 'read_json_lines', 'number', 'read_array', 'file_name', 'inside', 'check_replaceable',
-           'replace_folder', 'fresh_folder']
+           'replace_folder', 'aside', 'fresh_folder']
 
 # %% ../../nbs/workshop/a02_files.ipynb #9c016c2a
 import errno, hashlib, json, os, platform, re, shutil, stat, time
@@ -325,6 +325,19 @@ def replace_folder(
 
 # %% ../../nbs/workshop/a02_files.ipynb #4a376d86
 @contextmanager
+def aside(
+    path:str|Path, # File or folder beside which it lies
+):
+    "A temporary folder, removed when the block ends; what a killed program leaves goes with the next `sweep`"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    new = _beside(path)
+    new.mkdir()
+    try: yield new
+    finally: shutil.rmtree(new, ignore_errors=True)
+
+@contextmanager
 def fresh_folder(
     root:str|Path, # Folder to make or to replace
     *,
@@ -332,14 +345,8 @@ def fresh_folder(
 ):
     "A temporary folder that takes the place of `root` when the block ends well, and is removed when it does not; raises `Occupied` or `Unwritable`"
     root = Path(root)
-    with writing(root):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        sweep(root.parent)
+    with writing(root), aside(root) as work:
         check_replaceable(root, mark=mark)
-        aside = _beside(root)
-        aside.mkdir()
-        try:
-            (aside/"new").mkdir()
-            yield aside/"new"
-            replace_folder(root, aside/"new")
-        finally: shutil.rmtree(aside, ignore_errors=True)
+        (work/"new").mkdir()
+        yield work/"new"
+        replace_folder(root, work/"new")

@@ -4,17 +4,22 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'CLASSES', 'INK', 'FAINT', 'STYLE', 'PANELS', 'BLUE', 'RED', 'VIOLET', 'GRAY', 'Panel', 'Picture', 'png',
-           'scrub', 'class_colors', 'lanes', 'timeline', 'curves', 'matrix', 'levels', 'windows', 'draw_model', 'strip']
+           'save_picture', 'picture_folder', 'scrub', 'class_colors', 'lanes', 'timeline', 'curves', 'matrix', 'levels',
+           'windows', 'draw_model', 'strip']
 
 # %% ../../nbs/workshop/a07_plots.ipynb #d836a186
 import base64, html, io, re, sys, zlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
 import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from .errors import BadInput, Missing
+from .files import atomic, file_name, read_json, write_json
 
 # %% ../../nbs/workshop/a07_plots.ipynb #7dfd99d4
 COLORS = ('#4477AA', '#EE6677', '#228833', '#CCBB44', '#66CCEE', '#AA3377', '#BBBBBB')
@@ -61,6 +66,32 @@ def png(
     small = io.BytesIO()
     Image.open(out).convert('RGB').quantize(colors, dither=Image.Dither.NONE).save(small, 'PNG', optimize=True)
     return small.getvalue()
+
+# %% ../../nbs/workshop/a07_plots.ipynb #385eb465
+def save_picture(
+    fig:Figure, # What to draw
+    folder:str|Path, # Where to, made if it is not there
+    name:str, # Name without ending; an id is made a file name
+) -> Path: # The `.png` file
+    "Write a figure as PNG; raises `Unwritable` with the file's name"
+    path = Path(folder)/f'{file_name(name)}.png'
+    with atomic(path) as tmp: tmp.write_bytes(png(fig, dpi=150))
+    return path
+
+# %% ../../nbs/workshop/a07_plots.ipynb #86f78ed4
+def picture_folder(
+    out:str|Path, # Folder of all pictures
+    runs:Mapping, # Name to folder of each run that is drawn
+) -> Path: # A folder in it, made if it is not there
+    "The folder of these runs' pictures and of no others'"
+    mine, name = [str(Path(o).resolve()) for o in runs.values()], file_name(' and '.join(runs))
+    for n in count(1):
+        place = Path(out)/(name if n == 1 else f'{name}-{n}')
+        try: theirs = read_json(place/'runs.json')
+        except (Missing, BadInput): theirs = [] if place.exists() else mine
+        if theirs == mine: break
+    write_json(place/'runs.json', mine)
+    return place
 
 # %% ../../nbs/workshop/a07_plots.ipynb #d235dbc2
 class scrub:

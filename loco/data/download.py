@@ -7,19 +7,20 @@ __all__ = ['repository', 'annotation_name', 'words', 'archives', 'Remote', 'Hub'
            'put', 'extract', 'by_hand', 'Downloaded', 'download']
 
 # %% ../../nbs/workshop/a11_download.ipynb #2540b471
-import errno, fnmatch, gzip, hashlib, os, re, shutil, tarfile, zipfile, zlib
+import errno, fnmatch, hashlib, os, re, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from ..core.config import nearest
 from .annotations import Annotations
 from .features import FeatureFolder, layouts
-from ..core.files import atomic, write_text
+from ..core.errors import BadInput, Error
+from ..core.files import aside, atomic, write_text, writing
 
 # %% ../../nbs/workshop/a11_download.ipynb #92dfcc78
 repository = "ttgeng233/UnAV-100"
 annotation_name = "unav100_annotations.json"
-words = {"onepeace": ("onepeace",), "i3d-vggish": ("i3d", "rgb", "flow", "vggish")} # In the names of archives, letters and digits only
+words = {"onepeace": ("onepeace",), "i3d-vggish": ("i3d", "rgb", "flow", "vggish", "avfeatures")} # In the names of archives, letters and digits only
 archives = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 @dataclass(frozen=True)
@@ -153,23 +154,34 @@ def put(
     with atomic(target) as tmp, source() as f, open(tmp, "wb") as out: shutil.copyfileobj(f, out, 1 << 20)
 
 # %% ../../nbs/workshop/a11_download.ipynb #b24e6590
+def _unpack(archive, folder, ends):
+    "Write an archive's feature files into an empty folder; raises `BadInput` for one that grows too much or has a name twice"
+    room = 50*Path(archive).stat().st_size + (16 << 20)
+    for name, _, source in _members(archive):
+        target = folder/PurePosixPath(name.replace("\\", "/")).name
+        if not target.name.endswith(ends): continue
+        if target.exists(): raise BadInput(f"{archive} has two files called {target.name!r}, and one place for them: unpack it by hand and keep the right one")
+        with writing(target): out = open(target, "xb")
+        with out, source() as f:
+            while block := f.read(1 << 20):
+                with writing(target): room -= out.write(block); out.flush()
+                if room < 0: raise BadInput(f"{archive} grows to more than fifty times its size: it is no archive of features")
+
 def extract(
     archive, # `.zip` or `.tar.*` file
     folder, # Where its feature files go, flat
     *,
     features:str, # `onepeace` or `i3d-vggish`
 ) -> int: # Number of feature files in it
-    "Take a layout's feature files out of an archive; raises `ValueError` naming a damaged one"
-    count = 0
-    try:
-        for name, size, source in _members(archive):
-            target = Path(folder)/PurePosixPath(name.replace("\\", "/")).name
-            if not target.name.endswith(_ends(features)): continue
-            count += 1
-            if not (target.is_file() and target.stat().st_size == size): put(source, target)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise ValueError(f"{archive} is damaged ({e}): remove it and fetch it again") from e
-    return count
+    "Take a layout's feature files out of an archive, all or none; raises `BadInput` naming a damaged one"
+    folder = Path(folder)
+    with writing(folder), aside(folder/"unpack") as new:
+        try: _unpack(archive, new, _ends(features))
+        except Error: raise
+        except Exception as e: raise BadInput(f"{archive} is damaged ({e}): remove it and fetch it again; nothing of it was kept") from e
+        found = list(new.iterdir())
+        for o in found: os.replace(o, folder/o.name)
+    return len(found)
 
 # %% ../../nbs/workshop/a11_download.ipynb #e9271e70
 def by_hand(

@@ -9,12 +9,13 @@ __all__ = ['HEAD', 'Results', 'by_seed', 'results', 'records', 'Difference', 'di
            'plot_matrices', 'draw']
 
 # %% ../../nbs/workshop/a22_tables.ipynb #d110e940
-import json, math, os, platform
+import json, math, os, platform, re
 import numpy as np
 from pathlib import Path
 from dataclasses import dataclass, replace
 from ..core.config import Config
-from ..core.files import read_json, write_json, write_text
+from ..core.errors import BadInput
+from ..core.files import number, read_json, reading, write_json, write_text
 from .experiments import COLUMNS, ELSEWHERE, Experiment, LOOKS, Row, claim, experiment, run_folder
 
 # %% ../../nbs/workshop/a22_tables.ipynb #63b288fd
@@ -245,19 +246,26 @@ def plot_history(
 # %% ../../nbs/workshop/a22_tables.ipynb #76a9ee84
 def bundle(
     out:Path, # Folder of a reproduction
-) -> dict: # `settings`, `machine` and `runs`
+) -> dict: # `settings`, `machine` and `runs`; `data`, the fingerprint of the data set, where it is known
     "Everything measured in a folder, in one value"
     machine = dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
     extra = lambda o: {k: read_json(p) for k in LOOKS if (p := run_folder(out, o['slug'], o['seed'])/f'{k}.json').exists()}
-    return dict(settings=read_json(Path(out)/'settings.json'), machine=machine, runs=[{**o, **extra(o)} for o in records(out)])
+    data = dict(data=read_json(Path(out)/'data.json')) if (Path(out)/'data.json').exists() else {}
+    return dict(settings=read_json(Path(out)/'settings.json'), **data, machine=machine, runs=[{**o, **extra(o)} for o in records(out)])
 
 def read_bundle(
     path:str|Path, # JSON file that `write_bundle` wrote
 ) -> dict: # What `bundle` returned
-    "Read results; raises ValueError if the file holds something else"
-    kept = read_json(path)
-    if not isinstance(kept, dict) or not {'settings', 'runs'} <= kept.keys() or any(not {'slug', 'seed', 'test'} <= o.keys() for o in kept['runs']):
-        raise ValueError(f'{path} is no results file of loco reproduce: it needs "settings" and "runs"')
+    "Read results; raises `Missing`, or `BadInput` if the file holds something else"
+    kept = read_json(path, kind=dict)
+    if not {'settings', 'runs'} <= kept.keys() or not isinstance(kept['runs'], list):
+        raise BadInput(f'{path} is no results file of loco reproduce: it needs "settings" and "runs"')
+    with reading(path): Config.from_dict(kept['settings'])
+    for i, o in enumerate(kept['runs'], 1):
+        if not isinstance(o, dict) or not {'slug', 'seed', 'test'} <= o.keys(): raise BadInput(f'{path}: run {i} is no run: it needs "slug", "seed" and "test"')
+        if not isinstance(o['slug'], str) or not re.fullmatch(r'\w[\w.=,+-]*', o['slug']) or type(o['seed']) is not int or not 0 <= o['seed'] < 2**32:
+            raise BadInput(f'{path}: run {i} has the slug {o["slug"]!r:.60} and the seed {o["seed"]!r:.20}: the one names a row, the other is a whole number')
+        with reading(path): {k: number(v) for k, v in o['test'].items()}
     return kept
 
 def write_bundle(
@@ -275,11 +283,15 @@ def unpack(
     out:Path, # Folder of a reproduction; runs that it has already stay as they are
     *,
     base:Config|None=None, # Settings of the runs that shall follow; they must be the same
+    data:dict|None=None, # Fingerprint of the data of those runs; they must be the same
 ) -> int: # Number of runs added
     "Lay out the records of a bundle as finished runs; raises ValueError, and writes nothing, if the folder or the runs that follow have other settings"
     if base and (diff := base.differences(kept['settings'], ignore=ELSEWHERE)):
         raise ValueError(f'those results were measured with other settings ({"; ".join(diff)}): ask for the same, or do without them')
-    claim(out, Config.from_dict(kept['settings']))
+    if data and kept.get('data'):
+        from loco.training.provenance import data_differences
+        if diff := data_differences(kept['data'], data): raise BadInput(f'those results were measured on other data, which differ in: {", ".join(diff)}: name the same with --data, or do without them')
+    claim(out, Config.from_dict(kept['settings']), data=kept.get('data'))
     added = 0
     for o in kept['runs']:
         folder = run_folder(out, o['slug'], o['seed'])
@@ -402,10 +414,9 @@ def draw(
     out:Path, # Folder of the reproduction; pictures go there
 ) -> list[Path]: # Written files
     "Write the pictures of an experiment"
+    from loco.core.plots import save_picture
     res, config, data = results(name, kept['runs']), kept['settings'], Path(out).name
     own = dict(fig1b=lambda: [plot_similarity(res)], fig3=lambda: [plot_alpha(res, config, data=data)],
                fig4=lambda: [plot_csm_std(res), *plot_matrices(name, out)], fig5=lambda: plot_found(name, out))
     figs = own.get(name, lambda: [plot_rows(res, config, data=data)])()
-    paths = [Path(out)/f"{name}{f'-{i}' if i else ''}.png" for i in range(len(figs))]
-    for p, fig in zip(paths, figs): fig.savefig(p, dpi=150)
-    return paths
+    return [save_picture(fig, out, f"{name}{f'-{i}' if i else ''}") for i, fig in enumerate(figs)]

@@ -8,7 +8,7 @@ __all__ = ['Run', 'train_step', 'train_epoch', 'validate', 'summary', 'save_best
            'mixed', 'surest', 'distinct_names', 'detections_of', 'plot_runs']
 
 # %% ../../nbs/workshop/a06_run.ipynb #6214bd8f
-import json, math, time, torch
+import json, math, shutil, time, torch
 import torch.distributed as dist
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -20,12 +20,12 @@ from ..core.checkpoint import load, load_optimizer, optimizer_tensors, save
 from ..core.config import Config, TrainConfig
 from ..core.errors import BadInput, Missing
 from ..data.samples import Batch, Resident, VideoDataset, batch_count, resident_bytes
-from ..core.files import read_json, write_json, write_text
+from ..core.files import read_json, read_json_lines, write_json, write_text, writing
 from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
 from ..model.network import Localizer, make_model
 from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
-from .provenance import check_data, check_model, check_progress, check_result, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
+from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
 
 # %% ../../nbs/workshop/a06_run.ipynb #983ae503
 def _fits(dataset, device):
@@ -223,14 +223,17 @@ def _row(run, terms, start):
 def only_here(
     folder:str|Path, # Where the run lives
 ):
-    "Keep a run's folder to one training; raises RuntimeError where another is at work"
+    "Keep a run's folder to one training; raises RuntimeError where another is at work; a new folder in which no epoch was finished goes again"
     from filelock import FileLock, Timeout
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder)/'.training.lock', timeout=0)
+    folder, new = Path(folder), not Path(folder).exists()
+    with writing(folder/'.training.lock'): folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder/'.training.lock', timeout=0)
     try: lock.acquire()
     except Timeout: raise RuntimeError(f'another training is at work in {folder}: wait for it, or choose another folder') from None
     try: yield
-    finally: lock.release()
+    finally:
+        lock.release()
+        if new and not (folder/'last.safetensors').exists(): shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/workshop/a06_run.ipynb #203ddab6
 def train(
@@ -248,8 +251,8 @@ def train(
             held.enter_context(only_here(folder))
             run.fingerprint = fingerprint(*run.data)
             check_data(folder, run.fingerprint, forced=other_data)
-        said = restore_run(run)
-        if said and progress and rank == 0: tqdm.write(said)
+        for o in (*run.annotations.notes, restore_run(run)):
+            if o and progress and rank == 0: tqdm.write(o)
         objective = nn.parallel.DistributedDataParallel(run.objective) if world > 1 else run.objective
         board = _board(run) if rank == 0 and run.epoch < run.epochs else None
         while run.epoch < run.epochs:
@@ -283,8 +286,8 @@ def load_run(
 ) -> tuple[Localizer,Config]: # The kept model in evaluation mode, and the run's configuration
     "Load a finished run; raises Missing if the folder holds none, BadInput if its descriptions disagree"
     folder = check_run(folder)
-    cfg = Config.from_dict(read_json(folder/'run.json'))
-    check_model(folder, cfg)
+    cfg = Config.read(folder/'run.json')
+    check_settings(folder, cfg)
     if root is not None: cfg = cfg.override({'data.root': str(root)})
     there = cfg.train.device == 'cpu' or torch.cuda.is_available()     # a run may have been trained on another machine
     return Localizer.from_pretrained(folder).to(pick_device(cfg.train.device if there else 'auto')).eval(), cfg
@@ -304,6 +307,7 @@ def evaluate(
     annotations, features = data or open_data(cfg, labels=model.labels)
     split = split_fingerprint(annotations, features, subset=subset)
     check_data(folder, {'splits': {subset: split}}, forced=other_data)
+    if progress and annotations.notes: tqdm.write('\n'.join(annotations.notes))
     score, found = validate(model, VideoDataset(annotations, features, cfg.clock, subset=subset), cfg, progress=progress)
     write_predictions(Path(folder)/f'predictions_{subset}.json', found)
     write_json(Path(folder)/f'metrics_{subset}.json', summary(score) | {'of': result_of(folder, Path(folder)/f'predictions_{subset}.json', split, cfg.inference)})
@@ -313,11 +317,10 @@ def evaluate(
 def read_history(
     folder:str|Path, # A run
 ) -> list[dict]: # One row an epoch
-    "The history of a run"
+    "The history of a run; raises `Missing`, or `BadInput` naming the line that is damaged"
     path = Path(folder)/'history.jsonl'
     if not path.exists(): raise Missing(f'{path}: no such file; is {folder} the folder of a run?')
-    try: return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()]
-    except ValueError as e: raise BadInput(f'{path} is damaged: {e}') from None
+    return read_json_lines(path)
 
 # %% ../../nbs/workshop/a06_run.ipynb #4520abe5
 def mixed(
@@ -378,17 +381,16 @@ def plot_runs(
     videos:int=6, # Number of timelines
     root:str|Path|None=None, # Data set's folder, if it has moved since training
 ) -> list[Path]: # The pictures
-    "Draw learning curves and timelines of one run or several side by side"
-    from loco.core.plots import curves, timeline
+    "Draw learning curves and timelines of one run or several side by side, in a folder of their own below `out`"
+    from loco.core.plots import curves, picture_folder, save_picture, timeline
     folders, out = [Path(o) for o in folders], Path(out)
     names = dict(zip(distinct_names(folders), folders))
-    cfg = Config.from_dict(read_json(folders[0]/'run.json')).override({} if root is None else {'data.root': str(root)})
+    cfg = Config.read(folders[0]/'run.json').override({} if root is None else {'data.root': str(root)})
     annotations, _ = open_data(cfg)
     rows = {'ground truth': annotations.table(subset), **{k: surest(detections_of(o, annotations, subset=subset), annotations) for k, o in names.items()}}
     panels = {'training loss': ['total'], 'validation mAP (%)': ['mAP'], 'sigma': ['sigma']}
     pictures = {'curves': curves({k: read_history(o) for k, o in names.items()}, panels=panels)}
     for v in mixed(annotations, subset=subset, n=videos):
-        pictures[v] = timeline(rows, video=v, duration=annotations.duration[v], title=v)
-    out.mkdir(parents=True, exist_ok=True)
-    for name,fig in pictures.items(): fig.savefig(out/f'{name}.png', dpi=150)
-    return [out/f'{name}.png' for name in pictures]
+        pictures[f'events {v}'] = timeline(rows, video=v, duration=annotations.duration[v], title=v)
+    out = picture_folder(out, names)
+    return [save_picture(fig, out, name) for name,fig in pictures.items()]
