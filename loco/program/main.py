@@ -16,6 +16,7 @@ from .train import eval_command, plot, train
 from ..core.config import Config, schema
 from .options import Preset
 from ..core.terminal import say, table
+from ..core.threads import short_waits
 
 # %% ../../nbs/7_using/49_main.ipynb #d2067b61
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode='rich', pretty_exceptions_enable=False,
@@ -56,6 +57,7 @@ app.command()(errors)
 # %% ../../nbs/7_using/49_main.ipynb #ba139aae
 def main():
     "Entry point of the program `loco`"
+    short_waits()          # before anything imports PyTorch
     try: app()
     except KeyboardInterrupt: _fail('interrupted; the same command continues where it stopped', 130)
     except (ValueError, OSError, RuntimeError, ImportError) as e:
