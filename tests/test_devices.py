@@ -69,15 +69,6 @@ def test_training_step(change):
     for k in grads: assert torch.allclose(host(grads_there[k]), grads[k], rtol=1e-3, atol=1e-5), k
     for k in weights: assert torch.allclose(host(weights_there[k]), weights[k], atol=2e-3), k      # Adam makes a step of 0.001 of the smallest rounding
 
-def test_training_step_in_half_precision():
-    cfg = config({})
-    with strict_device.strict_device() as device:
-        data = batch(cfg).to(device.name)
-        device.reads.clear()
-        terms, *_ = step(cfg, on_device(objective(cfg)), data, 'bf16')
-        assert device.reads.total() <= 2, device.reads
-    assert host(terms['total']).isfinite()
-
 class Split:
     "A data set of three videos in memory"
     subset = 'test'
@@ -92,12 +83,13 @@ class Split:
 def batch_samples(cfg): return [video(0, 50, cfg), video(1, 64, cfg), video(2, 33, cfg)]
 
 @each
-def test_predict(change):
+def test_predict(change, monkeypatch):
     "More than one read before the events are fetched, more than one transfer to fetch them, other events than the CPU's"
     cfg = config(change)
     model = objective(cfg).model.eval()
     there, data = copy.deepcopy(model), Split(cfg)
     found = predict(model, data, cfg=cfg.inference)
+    monkeypatch.setattr(torch, 'inference_mode', torch.no_grad)          # wrapped tensors have no version counter in inference mode
     with strict_device.strict_device(float64=False) as device:
         found_there = predict(on_device(there), data, cfg=cfg.inference)
     what = sorted(k for k, _ in device.reads.elements())
@@ -119,21 +111,23 @@ def test_targets_on_a_device_are_those_of_the_cpu():
         here = assign_targets(segments, labels, **kw)
         assert torch.equal(host(there.cls), here.cls) and torch.equal(host(there.index), here.index) and torch.equal(host(there.offsets), here.offsets)
     with strict_device.strict_device(), pytest.raises(ValueError, match='class 3, the model has 3 classes'):
-        assign_targets(Strict(segments), Strict(labels + 3), **{**kw, 'mask': None})
+        assign_targets(Strict(segments), Strict(torch.full_like(labels, 3)), **{**kw, 'mask': None})
 
-def test_soft_nms_on_a_device_is_that_of_the_cpu():
-    "All rounds without a question differ from rounds that stop early: ties, duplicates, padding, videos without candidates"
+@pytest.mark.parametrize('candidates, coarse', [(128, True), (300, False)], ids=['ties and duplicates', 'columns that join late'])
+def test_soft_nms_on_a_device_is_that_of_the_cpu(candidates, coarse):
+    "All rounds without a question differ from rounds that stop early: padding, videos without candidates"
     g = torch.Generator().manual_seed(0)
-    for case in range(8):
-        start = torch.randint(0, 12, (4, 300, 1), generator=g)
-        segments = torch.cat([start, start + torch.randint(0, 6, (4, 300, 1), generator=g)], -1).float()
-        scores, labels = torch.randint(1, 9, (4, 300), generator=g)/8, torch.randint(-1, 3, (4, 300), generator=g)
+    for case in range(6):
+        start = torch.randint(0, 12, (4, candidates, 1), generator=g).double()
+        scores = torch.randint(1, 9, (4, candidates), generator=g)/8 if coarse else 1 - .3*torch.rand(4, candidates, generator=g)
+        segments = torch.cat([start, start + torch.randint(0, 6, (4, candidates, 1), generator=g)], -1)
+        labels = torch.randint(-1, 3, (4, candidates), generator=g)
         labels[0] = -1
         kw = dict(sigma=(.1, .4)[case % 2], min_score=(1e-3, .2, 0.)[case % 3], max_segments=(100, 7)[case % 2])
         with strict_device.strict_device() as device:
             there = soft_nms(*map(Strict, (segments, scores, labels)), **kw)
             assert device.reads.total() == 1
-        for a, b in zip(there, soft_nms(segments, scores, labels, **kw)): assert torch.equal(host(a), b)
+        for a, b in zip(there, soft_nms(segments, scores, labels, **kw)): torch.testing.assert_close(host(a), b)
 
 # ---------------------------------------------------------------- the device itself is strict
 

@@ -9,6 +9,7 @@ __all__ = ['decay_', 'take_best', 'soft_nms']
 from functools import partial
 import torch
 from torch import Tensor
+from ..core.threads import share_out
 
 # %% ../../nbs/3_detector/11_nms.ipynb #a208b0a2
 def decay_(
@@ -118,7 +119,9 @@ def soft_nms(
     videos, columns = scores.shape
     if not videos or not columns:
         return segments.new_zeros(videos, max_segments, 2), scores.new_zeros(videos, max_segments), labels.new_full((videos, max_segments), -1)
-    group, block = (128, 128) if scores.device.type == "cpu" else (videos, None)
+    here = scores.device.type == "cpu"
+    group, block = (64, 128) if here else (videos, None)
     suppress = partial(_suppress, sigma=sigma, min_score=min_score, rounds=max_segments, block=block)
     groups = zip(*(x.split(group) for x in (segments, scores, labels)))
-    return tuple(torch.cat(o) for o in zip(*(suppress(*g) for g in groups)))
+    kept = share_out(suppress, groups) if here else [suppress(*g) for g in groups]
+    return tuple(torch.cat(o) for o in zip(*kept))

@@ -48,7 +48,8 @@ def conv_product(
     "`conv_time` as one matrix product over neighbours"
     n = neighbours(x, weight.shape[-1])[:,::stride]
     if groups == 1: return F.linear(n.flatten(2), weight.transpose(1,2).flatten(1), bias)
-    return (n * weight[:,0].T).sum(2)
+    y = (n * weight[:,0].T).sum(2)
+    return y if bias is None else y + bias
 
 # %% ../../nbs/3_detector/06_blocks.ipynb #afd68af1
 class Linear(nn.Linear):

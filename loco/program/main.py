@@ -18,6 +18,7 @@ from ..core.config import Config, schema
 from ..core.errors import Error
 from .options import Preset
 from ..core.terminal import say, table
+from ..core.threads import short_waits
 
 # %% ../../nbs/7_using/49_main.ipynb #d2067b61
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode='rich', pretty_exceptions_enable=False,
@@ -93,6 +94,7 @@ def _fail(message, status):
 def main():
     "Entry point of the program `loco`"
     _heed_sigterm()
+    short_waits()          # before anything imports PyTorch
     try: app(prog_name='loco')
     except (KeyboardInterrupt, SystemExit) as e: _stopped(e)
     except (Error, ValueError, OSError, RuntimeError, ImportError, MemoryError) as e:

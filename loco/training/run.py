@@ -23,6 +23,7 @@ from ..data.samples import Batch, Resident, VideoDataset, batch_count, resident_
 from ..core.files import read_json, read_json_lines, write_json, write_text, writing
 from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
+from ..core.threads import Pace, threads
 from ..model.network import Localizer, make_model
 from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
 from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
@@ -58,6 +59,7 @@ class Run:
         self.average = Average(self.model, decay=cfg.train.ema) if cfg.train.ema else None
         self.steps = batch_count(len(self.train_set), batch=cfg.train.batch)
         self.epoch, self.epochs, self.history = 0, cfg.train.total_epochs, []
+        self.pace = Pace(None if self.device.type == 'cpu' else torch.get_num_threads())
 
     @property
     def best(self) -> dict|None: # Row of the history with the highest validation mAP
@@ -99,7 +101,7 @@ def train_epoch(
     for i,batch in enumerate(tqdm(feed, total=run.steps, desc=f'epoch {run.epoch+1}/{run.epochs}', leave=False, disable=not progress)):
         step = run.epoch*run.steps + i
         seed_step(cfg.seed, run.epoch, i, rank=run.rank)
-        terms = train_step(objective, run.optimizer, batch.to(run.device), lr=learning_rate(step, steps=run.steps, cfg=cfg), cfg=cfg)
+        with run.pace.step(): terms = train_step(objective, run.optimizer, batch.to(run.device), lr=learning_rate(step, steps=run.steps, cfg=cfg), cfg=cfg)
         if run.average: run.average.update(run.model, step)
         for k,v in terms.items(): sums[k] = sums.get(k, 0) + v
     means = torch.stack(list(sums.values())) / (run.steps*run.world)
@@ -151,7 +153,9 @@ def save_run(
     write_text(run.folder/'history.jsonl', ''.join(json.dumps(o) + '\n' for o in run.history))
     if run.best is run.history[-1]: save_best(run)
     optimizer = {f'optimizer:{k}': v for k,v in optimizer_tensors(run.optimizer, run.model).items()}
-    save(run.folder/'last.safetensors', state_of(run) | optimizer, meta={'epoch': run.epoch, 'history': run.history, 'config': run.cfg.to_dict()})
+    meta = {'epoch': run.epoch, 'history': run.history, 'config': run.cfg.to_dict(), 'threads': run.pace.threads}
+    save(run.folder/'last.safetensors', state_of(run) | optimizer, meta=meta)
+
 
 # %% ../../nbs/workshop/a06_run.ipynb #9b94b017
 def check_free(
@@ -189,6 +193,7 @@ def restore_run(
     load_optimizer(run.optimizer, run.model, part('optimizer'))
     if run.average: run.average.weights = {k: v.to(run.device) for k,v in part('average').items()}
     run.epoch, run.history = meta['epoch'], meta['history']
+    run.pace = Pace(meta.get('threads'))
     rate = learning_rate(run.epoch*run.steps, steps=run.steps, cfg=run.cfg.train)
     return f"{run.folder} was finished after {run.epoch} epochs and goes on to {run.epochs}: the learning rate, which had fallen to {run.history[-1].get('lr', 0):.2g}, takes up the schedule of {run.epochs} epochs at {rate:.2g}" if more else ''
 
@@ -247,6 +252,7 @@ def train(
     "Train a model, or go on training it; killed at any moment, the same call continues to the same weights"
     with processes(cfg.train.device) as (rank, world, device), ExitStack() as held:
         run = Run(cfg, folder, data=data, rank=rank, world=world, device=device)
+        held.enter_context(threads(torch.get_num_threads()))          # the run's choice ends with it
         if rank == 0:
             held.enter_context(only_here(folder))
             run.fingerprint = fingerprint(*run.data)
@@ -265,6 +271,7 @@ def train(
                 save_run(run)
                 for k,v in row.items(): board.add_scalar(k, v, row['epoch'])
                 if progress: tqdm.write(_line(run, row))
+                if progress and run.epoch == 1 and any(run.pace.times.values()): tqdm.write(f'computes with {run.pace}')
         if board: board.close()
     return run
 
