@@ -19,14 +19,15 @@ def train(
     out:Annotated[Optional[Path], typer.Option(help='Folder of the run.  [dim]\\[default: runs/PRESET][/dim]', show_default=False)]=None,
     config:Annotated[Optional[Path], typer.Option(help='Start from this JSON file (such as the run.json of a run) instead of a preset.', show_default=False)]=None,
     data:DataRoot=None,
+    other_data:Annotated[bool, typer.Option('--other-data', help='Go on with a run although its data are not those that it was started with.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar and no line an epoch.')]=False,
 ):
-    "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights."
+    "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights. Finished, it goes on if --train.epochs asks for more."
     cfg = _settings(preset, config, data, ctx.args)
     from loco.core.memory import reuse_memory
     from loco.training.run import train as fit
     reuse_memory()
-    run = fit(cfg, out or Path('runs')/preset, progress=not quiet)
+    run = fit(cfg, out or Path('runs')/preset, progress=not quiet, other_data=other_data)
     if run.rank == 0 and not quiet:
         say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
 
@@ -35,12 +36,13 @@ def eval_command(
     runs:Runs,
     split:Split='test',
     data:DataRoot=None,
+    other_data:Annotated[bool, typer.Option('--other-data', help='Score although the split is not the one that the run was trained beside.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
     "Score runs on a split: mAP at tIoU 0.5 to 0.9, and the mean over 0.1 to 0.9 (Avg.). Writes predictions and metrics into each run's folder."
     from loco.training.run import check_run, distinct_names, evaluate
     for run in runs: check_run(run)
-    scores = [evaluate(run, subset=split, root=data, progress=not quiet).row() for run in runs]
+    scores = [evaluate(run, subset=split, root=data, progress=not quiet, other_data=other_data).row() for run in runs]
     rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in zip(distinct_names(runs), scores)]
     say(table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
 
