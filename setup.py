@@ -27,7 +27,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=[lib, f'{lib}.*']), zip_safe=False,
     package_data={f'{lib}.media': ['demo/*']},
     python_requires='>=' + cfg['min_python'], install_requires=needs('requirements'),
-    extras_require={key: needs(f'{key}_requirements') for key in ('media', 'hf', 'ray', 'dev')},
+    extras_require={key: needs(f'{key}_requirements') for key in ('media', 'labels', 'hf', 'ray', 'dev')},
     entry_points={'console_scripts': needs('console_scripts'), 'nbdev': [f'{lib}={lib}._modidx:d']},
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
 )
