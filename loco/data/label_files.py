@@ -221,7 +221,7 @@ def _read_elan(path, text, video):
         for a, (first, last, value, _) in aligned.items():
             times = [eaf.timeslots.get(o) for o in (first, last)]
             if None in times: out.drop("without times of their own")
-            else: out.add(video, " ".join((value or "").split()) or tier, *((o + origin)/1000 for o in times))
+            else: out.add(video, re.sub(r"\s*[\n\r\t]\s*", " ", value or "").strip() or tier, *((o + origin)/1000 for o in times))
     return out
 
 # %% ../../nbs/7_using/50_label_files.ipynb #b9651563

@@ -94,32 +94,31 @@ def _write_subtitles(path, t, videos, *, format):
     pysubs2, rows = _package("pysubs2", "pysubs2"), sorted(_rows(t), key=lambda r: r[2:4])
     if rows and max(r[3] for r in rows) >= 360_000: raise BadInput(f"{path}: subtitles end at 100 hours: write a table instead")
     if wrong := next((r[1] for r in rows if "\\" in r[1]), None): raise BadInput(f"{path}: the label {wrong!r} has a backslash, which subtitles cannot hold: rename it or write a table")
-    text = html.escape if format == "vtt" else str
+    if wrong := next((r[1] for r in rows if "-->" in r[1] and format == "srt"), None): raise BadInput(f"{path}: the label {wrong!r} has an arrow, which separates times in SRT: rename it or write VTT")
+    text = (lambda l: html.escape(l, quote=False)) if format == "vtt" else str
     cues = pysubs2.SSAFile()
     cues.events = [pysubs2.SSAEvent(*_ms(s, e), text=text(l)) for _, l, s, e, _ in rows]
     write_text(path, cues.to_string(format, keep_ssa_tags=True))
 
-# %% ../../nbs/7_using/51_labels.ipynb #a0fc7e86
-def _tier(eaf, label, start, end):
-    "Name of the first tier of this label that is free between two times (ms), made where there is none"
-    n = 1
-    while True:
-        name = label if n == 1 else f"{label} ({n})"
-        tier = eaf.tiers.get(name)
-        if tier is None: eaf.add_tier(name); return name
-        spans = [(eaf.timeslots[a[0]], eaf.timeslots[a[1]], a[2]) for a in tier[0].values()]
-        if all(l == label and (e <= start or s >= end) for s, e, l in spans): return name
-        n += 1
+# %% ../../nbs/7_using/51_labels.ipynb #6f884a8c
+def _tier(ends, label, start, end):
+    "Name of the first tier of a label that is free from `start` on (ms); `ends`: tier to its label and its last end, events coming by start"
+    n, name = 1, label
+    while name in ends and (ends[name][0] != label or ends[name][1] > start): n, name = n + 1, f"{label} ({n + 1})"
+    ends[name] = label, end
+    return name
 
 def _write_elan(path, t, videos):
     from mimetypes import guess_type
-    eaf = _package("pympi", "pympi-ling").Eaf(author="loco")
+    eaf, ends = _package("pympi", "pympi-ling").Eaf(author="loco"), {}
     eaf.remove_tier("default")
     for file in [o["file"] for o in videos.values() if o.get("file")][:1]:
         eaf.add_linked_file(str(file), relpath=f"./{Path(file).name}", mimetype=guess_type(str(file))[0] or "video/mp4")
     for _, label, s, e, _ in sorted(_rows(t), key=lambda r: r[2:4]):
         start, end = _ms(s, e)
-        eaf.add_annotation(_tier(eaf, label, start, end), start, end, label)
+        tier = _tier(ends, label, start, end)
+        if tier not in eaf.tiers: eaf.add_tier(tier)
+        eaf.add_annotation(tier, start, end, label)
     from pympi.Elan import to_string
     write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + to_string(eaf) + "\n")
 

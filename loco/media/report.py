@@ -101,11 +101,12 @@ def _item(o, page, embed, number):
     if not (np.isfinite(duration) and duration > 0): raise BadInput(f"{at}: the duration is {o['duration']!r}, not a positive number of seconds")
     rows = lambda t: zip((number(l) for l in t["label"]), np.round(t["start"], 3).tolist(), np.round(t["end"], 3).tolist())
     scores = np.round(np.nan_to_num(found.get("score", np.ones(len(found["label"])))), 4).tolist()
-    curves = _curves(*o["scores"]) if o.get("scores") is not None else None
+    given = lambda k: o.get(k) is not None and len(o[k]) > 0
+    curves = _curves(*o["scores"]) if given("scores") else None
     for label in curves["labels"] if curves else (): number(label)
     return {"name": str(o.get("name") or Path(o["video"]).name), "source": _source(o.get("video"), page, embed), "duration": round(duration, 3),
             "events": [[*r, s] for r, s in zip(rows(found), scores)], "truth": [list(r) for r in rows(truth)], "curves": curves,
-            "film": [_jpeg(f, 54) for f in (o["film"] if o.get("film") is not None else ())], "spectrum": _ink(o["spectrum"]) if np.size(o.get("spectrum", ()) if o.get("spectrum") is not None else ()) else None}
+            "film": [_jpeg(f, 54) for f in o["film"]] if given("film") else [], "spectrum": _ink(o["spectrum"]) if given("spectrum") else None}
 
 # %% ../../nbs/7_using/53_report.ipynb #4223e1df
 def report_page(
