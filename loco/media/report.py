@@ -60,6 +60,7 @@ def _ink(spectrum):
     "A spectrogram as the address of a PNG of black ink"
     from PIL import Image
     s = np.nan_to_num(np.asarray(spectrum, np.float32))[::-1]
+    if not s.size: return None
     top, low = s.max(), max(s.min(), s.max() - 60)
     alpha = (255*np.clip((s - low)/max(top - low, 1e-6), 0, 1)**1.4).astype(np.uint8)
     picture, out = Image.fromarray(np.stack([np.zeros_like(alpha), alpha], -1), "LA"), io.BytesIO()
