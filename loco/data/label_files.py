@@ -93,11 +93,11 @@ def _text(path):
     try: return raw.decode(code).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as e: raise BadInput(f"{path}, line {raw[:e.start].count(10) + 1}: byte {e.start} is not UTF-8: save the file as UTF-8") from None
 
-def _package(name, install):
+def _package(name, install, *, extra="labels"):
     "An optional package; raises `NeedsPackage`"
     import importlib
     try: return importlib.import_module(name)
-    except ImportError: raise NeedsPackage(f"this kind of file needs {install}: pip install 'loco-dave[labels]'") from None
+    except ImportError: raise NeedsPackage(f"this kind of file needs {install}: pip install 'loco-dave[{extra}]'") from None
 
 # %% ../../nbs/7_using/50_label_files.ipynb #7250394a
 _columns = dict(video="video video_id videoid file filename file_name path name id clip clip_id segment_id recording vid uri",

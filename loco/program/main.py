@@ -11,6 +11,7 @@ from .bench import bench
 from .data import data_app
 from .detect import detect
 from .export import export_app
+from .label import label_app
 from .reproduce import errors, reproduce
 from .train import eval_command, plot, train
 from ..core.config import Config, schema
@@ -46,6 +47,7 @@ app.command(name='eval')(eval_command)
 app.command()(plot)
 app.command()(detect)
 app.add_typer(data_app, name='data')
+app.add_typer(label_app, name='label')
 app.add_typer(export_app, name='export')
 app.command()(bench)
 
