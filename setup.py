@@ -25,8 +25,9 @@ setuptools.setup(
                  f'Natural Language :: {cfg["language"]}', 'Topic :: Scientific/Engineering :: Artificial Intelligence',
                  *(f'Programming Language :: Python :: 3.{o}' for o in range(oldest, newest + 1))],
     packages=setuptools.find_packages(include=[lib, f'{lib}.*']), zip_safe=False,
+    package_data={f'{lib}.media': ['demo/*']},
     python_requires='>=' + cfg['min_python'], install_requires=needs('requirements'),
-    extras_require=dict(media=needs('media_requirements'), labels=needs('labels_requirements'), dev=needs('dev_requirements')),
+    extras_require={key: needs(f'{key}_requirements') for key in ('media', 'labels', 'hf', 'ray', 'dev')},
     entry_points={'console_scripts': needs('console_scripts'), 'nbdev': [f'{lib}={lib}._modidx:d']},
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
 )

@@ -8,7 +8,7 @@ __all__ = ['detect_files']
 # %% ../../nbs/7_using/45_detect.ipynb #415bc2a7
 import numpy as np
 from pathlib import Path
-from .encoders import Encoder
+from .encoders import load_encoder
 from .video import read_video
 
 # %% ../../nbs/7_using/45_detect.ipynb #dd72486b
@@ -34,7 +34,7 @@ def detect_files(
     names = [Path(v).stem for v in videos]
     if len(set(names)) < len(names): raise ValueError("two of the videos have the same name: events are told apart by file name, rename one")
     model, cfg = load_run(run, root=root)
-    encoder, device = Encoder(Path(cfg.data.root)/"pca.npz", clock=cfg.clock), next(model.parameters()).device
+    encoder, device = load_encoder(model), next(model.parameters()).device
     parts = [detect(model, collate([_sample(v, encoder)]).to(device), cfg=cfg.inference, clock=cfg.clock) for v in videos]
     found = {k: np.concatenate([p[k] for p in parts]) for k in ("video", "label", "start", "end", "score")}
     if out is not None: write_predictions(out, found, videos=names)

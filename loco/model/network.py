@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['systems', 'card', 'Output', 'check_inputs', 'Localizer', 'embeddings', 'LoCo', 'make_model', 'about', 'model_from',
-           'model_card', 'save_pretrained', 'from_pretrained', 'push_to_hub']
+           'model_card', 'save_pretrained', 'model_folder', 'from_pretrained', 'push_to_hub']
 
 # %% ../../nbs/4_ideas/20_network.ipynb #eddf614d
 import tempfile
@@ -16,6 +16,8 @@ from torch import nn, Tensor
 from ..core.checkpoint import load, save
 from ..core.clock import Clock
 from ..core.config import ModelConfig
+from ..core.errors import Missing
+from ..core.origin import Origin, read_origin, write_projection
 from .decoder import Decoder
 from .encoder import Embedding, PyramidEncoder
 from ..core.files import read_json, write_json, write_text
@@ -79,7 +81,9 @@ def _check_config(cfg):
         raise TypeError(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
 
 class Localizer(nn.Module):
-    "What every network here shares: its sizes, its class names and the clock of its features"
+    "What every network here shares: its sizes, its class names, the clock of its features and what made them"
+    origin:Origin|None = None # The encoder of the features it was trained on, where that is known
+
     def __init__(self,
         cfg:ModelConfig, # Sizes and variants, see `loco.core.config`
         *,
@@ -164,7 +168,7 @@ def about(
 ) -> dict: # Plain values, ready for JSON
     "What besides the weights a model needs to serve: sizes, class names, clock"
     return {"library": "loco-dave", "model": asdict(model.cfg), "labels": list(model.labels),
-            "clock": model.clock and asdict(model.clock)}
+            "clock": model.clock and asdict(model.clock), "encoder": model.origin and model.origin.encoder}
 
 def model_from(
     about:dict, # What `about` returned
@@ -217,15 +221,31 @@ def save_pretrained(self:Localizer,
     *,
     name:str="", # Name in the model card; the folder's if empty
     scores:dict|None=None, # Results for the model card
+    half:bool=False, # Store the weights in float16, half the size; they are computed with in float32 all the same
 ) -> Path: # The folder
-    "Write weights, description and model card, each file atomically"
+    "Write weights, description, projection of the encoder and model card, each file atomically"
     folder = Path(folder)
-    save(folder/"model.safetensors", self.state_dict(), meta=about(self))
+    weights = {k: v.half() if half and v.is_floating_point() else v for k, v in self.state_dict().items()}
+    save(folder/"model.safetensors", weights, meta=about(self))
+    if self.origin and self.origin.projection: write_projection(folder/"projection.safetensors", self.origin.projection)
     write_json(folder/"config.json", about(self))
     write_text(folder/"README.md", model_card(self, name=name or folder.name, scores=scores))
     return folder
 
 Localizer.save_pretrained = save_pretrained
+
+# %% ../../nbs/4_ideas/20_network.ipynb #6b737f63
+def model_folder(
+    source:str|Path, # Folder of a model, or a Hub repository such as `someone/loco-unav100`
+    *,
+    revision:str|None=None, # Branch, tag or commit on the Hub
+) -> Path: # Folder on this machine
+    "Where a model lies here, fetched from the Hub if it is not yet; raises Missing for a folder that is not there"
+    folder = Path(source)
+    if folder.is_dir(): return folder
+    if folder.is_absolute() or str(source).count("/") != 1: raise Missing(f"{source}: no such folder, and no Hub repository (owner/name)")
+    from huggingface_hub import snapshot_download
+    return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
 
 # %% ../../nbs/4_ideas/20_network.ipynb #0b3393c2
 @classmethod
@@ -236,15 +256,13 @@ def from_pretrained(cls,
     device:str="cpu", # Where the weights go
 ) -> Localizer: # In evaluation mode
     "Load a model; raises FileNotFoundError for a folder without one, ValueError for a damaged one"
-    folder = Path(source)
-    if not folder.is_dir():
-        if folder.is_absolute() or str(source).count("/") != 1: raise FileNotFoundError(f"{source}: no such folder, and no Hub repository (owner/name)")
-        from huggingface_hub import snapshot_download
-        folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
+    folder = model_folder(source, revision=revision)
     with torch.device("meta"): model = model_from(read_json(folder/"config.json"), where=str(folder/"config.json"))
     tensors, _ = load(folder/"model.safetensors", device=device)
+    tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
     try: model.load_state_dict(tensors, assign=True)
     except RuntimeError as e: raise ValueError(f"{folder}: weights and config.json do not belong together: {e}") from e
+    model.origin = read_origin(folder)
     return model.eval()
 
 Localizer.from_pretrained = from_pretrained
