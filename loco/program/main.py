@@ -12,6 +12,7 @@ from .data import data_app
 from .detect import detect
 from .export import export_app
 from .extract import encoders_app, extract
+from .label import label_app
 from .reproduce import errors, reproduce
 from .train import eval_command, plot, train
 from ..core.config import Config, schema
@@ -49,6 +50,7 @@ app.command()(detect)
 app.command()(extract)
 app.add_typer(encoders_app, name='encoders')
 app.add_typer(data_app, name='data')
+app.add_typer(label_app, name='label')
 app.add_typer(export_app, name='export')
 app.command()(bench)
 

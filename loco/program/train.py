@@ -6,7 +6,7 @@
 __all__ = ['train', 'eval_command', 'plot']
 
 # %% ../../nbs/workshop/a27_cli_train.ipynb #589b3719
-import typer
+import json, typer
 from typing import Annotated, Optional
 from pathlib import Path
 from .options import DataRoot, Preset, Runs, Split, _settings
@@ -41,11 +41,13 @@ def eval_command(
     data:DataRoot=None,
     other_data:Annotated[bool, typer.Option('--other-data', help='Score although the split is not the one that the run was trained beside.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
+    as_json:Annotated[bool, typer.Option('--json', help='Print JSON, for a program.')]=False,
 ):
     "Score runs on a split: mAP at tIoU 0.5 to 0.9, and the mean over 0.1 to 0.9 (Avg.). Writes predictions and metrics into each run's folder."
     from loco.training.run import check_run, distinct_names, evaluate
     for run in runs: check_run(run)
     scores = [evaluate(run, subset=split, root=data, progress=not quiet, other_data=other_data).row() for run in runs]
+    if as_json: return print(json.dumps([{'run': str(run), 'split': split, 'mAP': row} for run, row in zip(runs, scores)]))
     rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in zip(distinct_names(runs), scores)]
     say(table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
 
