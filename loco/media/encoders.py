@@ -192,13 +192,14 @@ def _origin(source):
     return read_origin(model_folder(source))
 
 def load_encoder(
-    source, # Name, `module:Class`, identity, model, folder or Hub repository of a model, folder of features
+    source, # Name, `module:Class`, `demo`, identity, model, folder or Hub repository of a model, folder of features
     **options, # For the encoder, such as `clock=`, `device=` or `projection=`
 ) -> Encoder:
     "The encoder of a name or a model; raises BadInput where it is not known, or not the one that the model was trained with"
     if isinstance(source, Encoder): return source
     if isinstance(source, dict): return _restore(Origin(source, options.pop("projection", None)), "this identity", options)
     if isinstance(source, Origin): return _restore(source, "these features", options)
+    if source == "demo": source = demo_model()
     if isinstance(source, str) and "/" not in source and not Path(source).is_dir(): return _class(source)(**options)
     origin = _origin(source)
     where = source if isinstance(source, (str, Path)) else "this model"

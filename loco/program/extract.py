@@ -14,7 +14,7 @@ from .data import Fps, Quiet, Stride, Window, _clock
 
 # %% ../../nbs/workshop/a28b_cli_extract.ipynb #342e7c50
 def extract(
-    videos:Annotated[list[str], typer.Argument(help="Video files, folders of them, patterns such as 'shots/*.mp4', or text files that list them.", show_default=False)],
+    videos:Annotated[list[str], typer.Argument(help="Video files, folders of them, patterns such as 'shots/*.mp4', or @ and a text file that lists them.", show_default=False)],
     out:Annotated[Path, typer.Option(help='Folder of the features; an extraction found there is continued.')]=Path('features'),
     encoder:Annotated[str, typer.Option(help='Name of an encoder (see [bold]loco encoders[/bold]), MODULE:CLASS of your own, or the folder or repository of a model: then its own.')]='lite-yamnet',
     workers:Annotated[int, typer.Option(help='Processes, each with an encoder of its own.')]=1,

@@ -20,12 +20,15 @@ def train(
     config:Annotated[Optional[Path], typer.Option(help='Start from this JSON file (such as the run.json of a run) instead of a preset.', show_default=False)]=None,
     data:DataRoot=None,
     annotations:Annotated[Optional[Path], typer.Option(help='Annotation file, if it does not lie in the folder of the data set. Features that loco extract made bring their own widths, clock and classes.', show_default=False)]=None,
-    init:Annotated[Optional[str], typer.Option(help='Start from the weights of this run, folder or Hub repository: what fits is taken.', show_default=False)]=None,
+    init:Annotated[Optional[str], typer.Option(help='Start from the weights of this run, folder or Hub repository, or of the model in the package (demo): what fits is taken.', show_default=False)]=None,
     freeze:Annotated[Optional[str], typer.Option(help='Parts that are not trained, such as visual,audio,encoder.', show_default=False)]=None,
     other_data:Annotated[bool, typer.Option('--other-data', help='Go on with a run although its data are not those that it was started with.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar and no line an epoch.')]=False,
 ):
     "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights. Finished, it goes on if --train.epochs asks for more."
+    if init == 'demo':
+        from loco.media.encoders import demo_model
+        init = str(demo_model())
     cfg = _settings(preset, config, data, ctx.args, annotations=annotations, init=init)
     from loco.core.memory import reuse_memory
     from loco.training.run import train as fit
