@@ -25,6 +25,7 @@ setuptools.setup(
                  f'Natural Language :: {cfg["language"]}', 'Topic :: Scientific/Engineering :: Artificial Intelligence',
                  *(f'Programming Language :: Python :: 3.{o}' for o in range(oldest, newest + 1))],
     packages=setuptools.find_packages(include=[lib, f'{lib}.*']), zip_safe=False,
+    package_data={f'{lib}.media': ['demo/*']},
     python_requires='>=' + cfg['min_python'], install_requires=needs('requirements'),
     extras_require={k.removesuffix('_requirements'): needs(k) for k in cfg if k.endswith('_requirements')},
     entry_points={'console_scripts': needs('console_scripts'), 'nbdev': [f'{lib}={lib}._modidx:d']},

@@ -34,7 +34,8 @@ def python(installed, program):
 
 def test_wheel_holds_every_module(built):
     inside = set(zipfile.ZipFile(built[1]).namelist())
-    assert {f'loco/{o.relative_to(LIB).as_posix()}' for o in LIB.rglob('*.py')} == {o for o in inside if o.startswith('loco/')}
+    there = [*LIB.rglob('*.py'), *(LIB/'media'/'demo').iterdir()]
+    assert {f'loco/{o.relative_to(LIB).as_posix()}' for o in there} == {o for o in inside if o.startswith('loco/')}
     assert not [o for o in inside if o.startswith(('nbs', 'tests', 'data'))]
 
 def test_archive_can_build_itself(built):

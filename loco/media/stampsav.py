@@ -15,7 +15,8 @@ from functools import lru_cache
 from ..core.clock import Clock
 from ..data.features import write_store
 from ..core.files import atomic, fresh_folder, write_json
-from .encoders import Encoder, fit_pca
+from ..core.origin import write_origin
+from .pair import LiteYAMNet, fit_pca
 from .video import default_clock, need, rate
 from .stamps import Plan, Recipe, Track, _behind, _hum, _random, distractors, events, labels, photo, photos, plan_video, recording, sound, splits
 
@@ -217,7 +218,7 @@ def compose(
     recipe:Recipe=Recipe(),
     clock:Clock=default_clock,
 ) -> tuple[np.ndarray, np.ndarray]: # `(T, H, W, 3)` uint8, `(n,)` float32 at 16 kHz
-    "What `loco.media.encoders.Encoder` takes: frames at the clock's times, and the sound"
+    "What an encoder takes: frames at the clock's times, and the sound"
     scene = Scene(plan, recipe=recipe)
     return np.stack([scene.frame(clock.seconds(i)) for i in range(clock.steps(plan.duration))]), waveform(plan, recipe=recipe)
 
@@ -226,7 +227,7 @@ def compose(
 def _encoder(height, width):
     import torch
     torch.set_num_threads(1)   # one process a core
-    return Encoder(None, size=(height, width))
+    return LiteYAMNet(size=(height, width))
 
 def _encode_video(job):
     "Compose and encode one video into a file of raw features"
@@ -342,6 +343,8 @@ def build(
     meta = {f"{m}_meta": dict(scale=scale[m], encoder=note) for m, note in _encoder_notes(recipe).items()}
     write_store(out/"features", zip([p.video for p in plans], z["visual"], z["audio"]), clock=default_clock, dtype="int8", **meta)
     with atomic(out/"pca.npz") as tmp, open(tmp, "wb") as f: np.savez(f, **pca)
+    encoder = LiteYAMNet(size=(recipe.height, recipe.width), projection=out/"pca.npz")
+    write_origin(out/"features", encoder.origin(), projection="../pca.npz")
     write_json(out/"annotations.json", annotations_of(plans), indent=None)
     write_json(out/"distractors.json", distractors_of(plans), indent=None)
     write_json(out/"recipe.json", asdict(recipe))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['systems', 'card', 'Output', 'check_inputs', 'Localizer', 'embeddings', 'LoCo', 'make_model', 'about', 'model_from',
-           'model_card', 'our_card', 'save_pretrained', 'adopt', 'from_pretrained', 'push_to_hub']
+           'model_card', 'our_card', 'save_pretrained', 'model_folder', 'adopt', 'from_pretrained', 'push_to_hub']
 
 # %% ../../nbs/4_ideas/20_network.ipynb #eddf614d
 import hashlib, re, tempfile
@@ -17,6 +17,7 @@ from ..core.checkpoint import load, save
 from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..core.errors import BadInput, Missing
+from ..core.origin import Origin, read_origin, write_projection
 from .decoder import Decoder
 from .encoder import Embedding, PyramidEncoder
 from ..core.files import read_json, reading, write_json, write_text
@@ -81,7 +82,9 @@ def _check_config(cfg):
         raise TypeError(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
 
 class Localizer(nn.Module):
-    "What every network here shares: its sizes, its class names and the clock of its features"
+    "What every network here shares: its sizes, its class names, the clock of its features and what made them"
+    origin:Origin|None = None # The encoder of the features it was trained on, where that is known
+
     def __init__(self,
         cfg:ModelConfig, # Sizes and variants, see `loco.core.config`
         *,
@@ -167,7 +170,7 @@ def about(
 ) -> dict: # Plain values, ready for JSON
     "What besides the weights a model needs to serve: sizes, class names, clock"
     return {"library": "loco-dave", "model": asdict(model.cfg), "labels": list(model.labels),
-            "clock": model.clock and asdict(model.clock)}
+            "clock": model.clock and asdict(model.clock), "encoder": model.origin and model.origin.encoder}
 
 def model_from(
     about:dict, # What `about` returned
@@ -234,15 +237,31 @@ def save_pretrained(self:Localizer,
     *,
     name:str="", # Name in the model card; the folder's if empty
     scores:dict|None=None, # Results for the model card
+    half:bool=False, # Store the weights in float16, half the size; they are computed with in float32 all the same
 ) -> Path: # The folder
-    "Write weights, description and model card, each file atomically; a README.md that somebody has written or edited stays"
+    "Write weights, description, projection of the encoder and model card, each file atomically; a README.md that somebody has written or edited stays"
     folder = Path(folder)
-    save(folder/"model.safetensors", self.state_dict(), meta=about(self))
+    weights = {k: v.half() if half and v.is_floating_point() else v for k, v in self.state_dict().items()}
+    save(folder/"model.safetensors", weights, meta=about(self))
+    if self.origin and self.origin.projection: write_projection(folder/"projection.safetensors", self.origin.projection)
     write_json(folder/"config.json", about(self))
     if _card_may_go(folder/"README.md"): write_text(folder/"README.md", model_card(self, name=name or folder.name, scores=scores))
     return folder
 
 Localizer.save_pretrained = save_pretrained
+
+# %% ../../nbs/4_ideas/20_network.ipynb #6b737f63
+def model_folder(
+    source:str|Path, # Folder of a model, or a Hub repository such as `someone/loco-unav100`
+    *,
+    revision:str|None=None, # Branch, tag or commit on the Hub
+) -> Path: # Folder on this machine
+    "Where a model lies here, fetched from the Hub if it is not yet; raises Missing for a folder that is not there"
+    folder = Path(source)
+    if folder.is_dir(): return folder
+    if folder.is_absolute() or str(source).count("/") != 1: raise Missing(f"{source}: no such folder, and no Hub repository (owner/name)")
+    from huggingface_hub import snapshot_download
+    return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
 
 # %% ../../nbs/4_ideas/20_network.ipynb #e5d55aad
 def adopt(
@@ -265,7 +284,7 @@ def adopt(
 
 def _agree(config, meta, folder):
     "Raise `BadInput` where config.json and what the weights' file says of itself differ"
-    for k in ("model", "labels", "clock") if isinstance(meta, dict) else ():
+    for k in ("model", "labels", "clock", "encoder") if isinstance(meta, dict) else ():
         if k in meta and meta[k] != config.get(k):
             raise BadInput(f"{folder}: weights and config.json do not belong together: they disagree about {k!r}; fetch both again, or write them with save_pretrained")
 
@@ -278,15 +297,12 @@ def from_pretrained(cls,
     device:str="cpu", # Where the weights go
 ) -> Localizer: # In evaluation mode
     "Load a model; raises `Missing` for a folder without one, `BadInput` for a damaged one"
-    folder = Path(source)
-    if not folder.is_dir():
-        if folder.is_absolute() or str(source).count("/") != 1: raise Missing(f"{source}: no such folder, and no Hub repository (owner/name)")
-        from huggingface_hub import snapshot_download
-        folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
+    folder = model_folder(source, revision=revision)
     config = read_json(folder/"config.json", kind=dict)
     with torch.device("meta"): model = model_from(config, where=str(folder/"config.json"))
     tensors, meta = load(folder/"model.safetensors", device=device)
     _agree(config, meta, folder)
+    model.origin = read_origin(folder)
     return adopt(model, tensors, where=str(folder/"model.safetensors")).eval()
 
 Localizer.from_pretrained = from_pretrained

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from functools import partial
 from tqdm.auto import tqdm
 from ..core.checkpoint import load, load_optimizer, optimizer_tensors, save
+from ..core.origin import check_origin, origin_of
 from ..core.config import Config, TrainConfig
 from ..core.errors import BadInput, Missing
 from ..data.samples import Batch, Resident, VideoDataset, batch_count, resident_bytes
@@ -24,6 +25,7 @@ from ..core.files import read_json, read_json_lines, write_json, write_text, wri
 from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
 from ..core.threads import Pace, threads
+from .init import begin
 from ..model.network import Localizer, make_model
 from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
 from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
@@ -55,11 +57,16 @@ class Run:
         torch.manual_seed(cfg.train.seed)
         self.objective = Objective(make_model(cfg.model, labels=self.annotations.labels, clock=cfg.clock), cfg).to(self.device)
         self.model = self.objective.model
-        self.optimizer = make_optimizer(self.model, cfg.train)
-        self.average = Average(self.model, decay=cfg.train.ema) if cfg.train.ema else None
+        self.model.origin = origin_of(features)
+        self.follow()
         self.steps = batch_count(len(self.train_set), batch=cfg.train.batch)
         self.epoch, self.epochs, self.history = 0, cfg.train.total_epochs, []
         self.pace = Pace(None if self.device.type == 'cpu' else torch.get_num_threads())
+
+    def follow(self):
+        "Optimiser and average of the model as it is now"
+        self.optimizer = make_optimizer(self.model, self.cfg.train)
+        self.average = Average(self.model, decay=self.cfg.train.ema) if self.cfg.train.ema else None
 
     @property
     def best(self) -> dict|None: # Row of the history with the highest validation mAP
@@ -248,6 +255,8 @@ def train(
     data:tuple|None=None, # `(Annotations, features)`, or None to open what `cfg.data` names
     progress:bool=True, # Show a progress bar, and a line an epoch
     other_data:bool=False, # Go on with a run although its data are not those it was started with
+    init=None, # Run, folder or Hub repository whose weights a new run starts from
+    freeze=(), # Parts of the model that are not trained, as `loco.training.init.freeze` takes them
 ) -> Run: # The finished run
     "Train a model, or go on training it; killed at any moment, the same call continues to the same weights"
     with processes(cfg.train.device) as (rank, world, device), ExitStack() as held:
@@ -257,7 +266,8 @@ def train(
             held.enter_context(only_here(folder))
             run.fingerprint = fingerprint(*run.data)
             check_data(folder, run.fingerprint, forced=other_data)
-        for o in (*run.annotations.notes, restore_run(run)):
+        if taken := begin(run.model, folder, init=init, frozen=freeze, write=rank == 0): run.follow()
+        for o in (*run.annotations.notes, *taken, restore_run(run)):
             if o and progress and rank == 0: tqdm.write(o)
         objective = nn.parallel.DistributedDataParallel(run.objective) if world > 1 else run.objective
         board = _board(run) if rank == 0 and run.epoch < run.epochs else None
@@ -312,6 +322,7 @@ def evaluate(
     "Evaluate a run on a split; writes `predictions_<subset>.json` and `metrics_<subset>.json` into its folder"
     model, cfg = load_run(folder, root=root)
     annotations, features = data or open_data(cfg, labels=model.labels)
+    check_origin(model.origin, origin_of(features), where=f'the features of {root or cfg.data.root}')
     split = split_fingerprint(annotations, features, subset=subset)
     check_data(folder, {'splits': {subset: split}}, forced=other_data)
     if progress and annotations.notes: tqdm.write('\n'.join(annotations.notes))
