@@ -165,3 +165,39 @@ def test_splits_do_not_depend_on_other_videos():
     assert {draw_subset(f'v{i}', validation=.2, test=.2) for i in range(40)} == {'train', 'validation', 'test'}
     assert draw_subset('v1', test=1.) == 'test' and draw_subset('v1') == 'train'
     with pytest.raises(BadInput, match='shares'): draw_subset('v1', test=1.5)
+
+# ---------------------------------------------------------------- at the command line
+
+def loco(*words):
+    "Exit status and output of the program, in this process"
+    from typer.testing import CliRunner
+    from loco.program.main import app
+    r = CliRunner().invoke(app, [str(w) for w in words])
+    return r.exit_code, r.output, r.exception
+
+def test_import_and_export_at_the_command_line(root, tmp_path):
+    "Mixed files and a folder of videos become annotations that load; what is known of a video survives the way out"
+    (tmp_path/'a.csv').write_text('video,start,end,label\ntest_0018.mp4,1,2,dog\n')
+    (tmp_path/'test_0125.srt').write_text('1\n00:00:01,000 --> 00:00:02,500\ncat\n')
+    pytest.importorskip('av')
+    code, said, _ = loco('label', 'import', tmp_path/'a.csv', tmp_path/'test_0125.srt', '--videos', root/'data/stampsav/clips', '--test', '1', '--out', tmp_path/'out.json', '--json')
+    told = json.loads(said)
+    assert code == 0 and told['videos'] == 3 and told['events'] == 2 and told['splits'] == {'test': 3} and told['labels'] == ['cat', 'dog']
+    assert 20 < Annotations.load(tmp_path/'out.json').duration['test_0154'] < 22
+    code, said, _ = loco('label', 'export', tmp_path/'out.json', '--out', tmp_path/'elan', '--format', 'elan')
+    assert code == 0 and sorted(o.name for o in (tmp_path/'elan').iterdir()) == ['test_0018.eaf', 'test_0125.eaf', 'test_0154.eaf']
+
+def test_failing_at_the_command_line_leaves_nothing(tmp_path):
+    (tmp_path/'a.csv').write_text('video,start,end,label\nv,1,2,dog\nv,x,2,dog\n')
+    for words, says in (((tmp_path/'a.csv', '--out', tmp_path/'o.json'), 'line 3'), ((tmp_path/'a.csv', '--out', tmp_path/'a.csv'), 'among the files to read'), ((tmp_path/'none', '--out', tmp_path/'o.json'), 'none')):
+        code, _, error = loco('label', 'import', *words)
+        assert code and says in str(error)
+    assert [o.name for o in tmp_path.iterdir()] == ['a.csv']
+
+def test_scores_for_machines(tmp_path, monkeypatch, capsys):
+    "`loco eval --json` prints one JSON list and nothing else"
+    import loco.training.run as run
+    monkeypatch.setattr(run, 'check_run', lambda folder: folder)
+    monkeypatch.setattr(run, 'evaluate', lambda folder, **kw: type('Score', (), dict(row=lambda self: {'0.5': 31.25, 'Avg.': 20.5}))())
+    code, said, _ = loco('eval', tmp_path, '--json', '--quiet')
+    assert code == 0 and json.loads(said) == [{'run': str(tmp_path), 'split': 'test', 'mAP': {'0.5': 31.25, 'Avg.': 20.5}}]

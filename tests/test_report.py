@@ -173,3 +173,17 @@ def test_spectrum_of_any_sound():
         s = spectrum(np.zeros(n, np.float32))
         assert s.ndim == 2 and s.shape[1] <= 1200 and np.isfinite(s).all()
     assert pick_frames(np.zeros((3, 2, 2, 3), np.uint8), n=16).shape[0] == 3
+
+def test_watch_shows_what_the_report_shows(tmp_path):
+    "The widget holds the page with the video inside, and saves it; a wrong file name is said, not raised"
+    from loco.media.watch import show
+    (tmp_path/'v.mp4').write_bytes(b'0'*100)
+    box = show([dict(video=tmp_path/'v.mp4', duration=20, detections=FOUND)], title=NASTY)
+    page, (name, save, said) = box.children[0].value, box.children[1].children
+    assert page.startswith('<iframe srcdoc="') and page.count('"') == 6 and 'data:video/mp4;base64' in page and box.items[0]['detections'] is FOUND
+    name.value = str(tmp_path/'saved.html')
+    save.click()
+    assert (tmp_path/'saved.html').is_file() and said.value.startswith('written')
+    name.value = str(tmp_path/'v.mp4'/'no.html')
+    save.click()
+    assert 'v.mp4' in said.value

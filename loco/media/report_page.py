@@ -110,6 +110,7 @@ td:nth-child(3)::before { content: ""; display: inline-block; width: .7em; heigh
 # %% ../../nbs/7_using/52_report_page.ipynb #a4090192
 _pieces = r'''"use strict";
 const data = JSON.parse(document.getElementById("data").textContent), $ = id => document.getElementById(id), video = $("video");
+let peak = 1;                    // the highest score of all, which has the strongest colour
 const state = {at: -1, least: data.least, zoom: 1, on: null, drawn: []}, DRAW = 2000;
 
 const el = (tag, props = {}, ...inside) => {
@@ -154,23 +155,24 @@ function axis() {
 function curves({times, labels, values}) {
     const NS = "http://www.w3.org/2000/svg", box = el("div", {className: "curves"}), svg = document.createElementNS(NS, "svg");
     const make = (tag, props) => { const o = document.createElementNS(NS, tag); for (const k in props) o.setAttribute(k, props[k]); svg.append(o); return o; };
+    const high = Math.max(.01, values.flat().reduce((a, b) => Math.max(a, b), 0)/1000);
     svg.setAttribute("viewBox", `0 0 ${seconds()} 1`);
     svg.setAttribute("preserveAspectRatio", "none");
     labels.forEach((label, c) => {
-        const path = make("path", {d: "M" + times.map((t, i) => `${t} ${1 - values[c][i]/1000}`).join("L")});
+        const path = make("path", {d: "M" + times.map((t, i) => `${t} ${1 - values[c][i]/1000/high}`).join("L")});
         path.style.setProperty("--hue", hue(label));
         const title = document.createElementNS(NS, "title");
         title.textContent = label;
         path.append(title);
     });
-    make("line", {x1: 0, x2: seconds(), y1: 1 - state.least, y2: 1 - state.least});
-    box.append(el("span", {className: "name"}, "class scores"), svg);
+    make("line", {x1: 0, x2: seconds(), y1: 1 - state.least/high, y2: 1 - state.least/high});
+    box.append(el("span", {className: "name"}, `class scores, up to ${high.toFixed(2)}`), svg);
     return box;
 }
 
 function bar(e) {
     const words = `${e.label}, ${clock(e.start)} to ${clock(e.end)}` + (e.truth ? ", labelled" : `, score ${e.score.toFixed(2)}`);
-    const o = el("button", {type: "button", className: e.truth ? "event truth" : "event", title: words, "aria-label": words, "--hue": hue(e.label), "--score": e.score}, e.truth ? "labelled" : e.score.toFixed(2));
+    const o = el("button", {type: "button", className: e.truth ? "event truth" : "event", title: words, "aria-label": words, "--hue": hue(e.label), "--score": e.score/peak}, e.truth ? "labelled" : e.score.toFixed(2));
     o.style.left = 100*e.start/seconds() + "%";
     o.style.width = 100*(Math.min(e.end, seconds()) - e.start)/seconds() + "%";
     o.onclick = click => { click.stopPropagation(); if (click.detail) o.blur(); choose(e); };      // Space plays, also after a click
@@ -314,6 +316,7 @@ addEventListener("resize", () => draw());
 
 for (const o of data.items) for (const list of ["events", "truth"])
     o[list] = o[list].map(([label, start, end, score = 1]) => ({label: data.labels[label], start, end, score, truth: list === "truth"}));
+peak = data.items.flatMap(o => o.events).reduce((a, e) => Math.max(a, e.score), .01);
 let kept = null;
 try { kept = localStorage.getItem("loco-theme"); } catch { }
 theme(kept ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));

@@ -106,7 +106,7 @@ def show(
     "A report as a widget, with a field and a button that save it to a file"
     import ipywidgets as w
     items = list(items)
-    page = w.HTML(report_frame(report_page(items, title=title, min_score=min_score, embed=True), height=height), layout=w.Layout(width="100%"))
+    page = w.HTML(report_frame(report_page(items, title=title, min_score=min_score, embed=True), height=height), layout=w.Layout(width="auto"))
     name, save, said = w.Text("events.html", layout=w.Layout(width="240px")), w.Button(description="Save page"), w.Label()
     def write(_):
         try: said.value = f"written: {write_report(name.value, items, title=title, min_score=min_score, embed=True)}"
