@@ -8,7 +8,7 @@ from common import NBS, notebooks, page, parts, settings
 
 cfg = settings()
 project, author, release, copyright = cfg['title'], cfg['author'], cfg['version'], cfg['copyright']
-extensions = ['myst_nb', 'sphinx.ext.mathjax', 'sphinx.ext.viewcode', 'sphinx_design', 'sphinx_copybutton']
+extensions = ['myst_nb', 'sphinx.ext.mathjax', 'sphinx_design', 'sphinx_copybutton']
 root_doc, language = 'index', 'en'
 exclude_patterns = ['_*', '.*', '**/.ipynb_checkpoints']
 
@@ -26,7 +26,6 @@ mathjax_path = 'tex-svg-full.js'
 # reference
 add_module_names = False
 toc_object_entries_show_parents = 'hide'
-viewcode_follow_imported_members = False
 
 html_theme = 'sphinx_book_theme'
 html_title = project
@@ -74,3 +73,4 @@ def tell_programs(app, error):
 def setup(app):
     app.connect('source-read', complete)
     app.connect('build-finished', tell_programs)
+    return dict(parallel_read_safe=True, parallel_write_safe=True)

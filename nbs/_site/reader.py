@@ -153,12 +153,6 @@ def doc(obj):
 
 def routine(o): return inspect.isfunction(inspect.unwrap(o)) if callable(o) else False
 
-def plain(o):
-    "Whether a constant's value tells more than the line that makes it"
-    if isinstance(o, (tuple, list, set, frozenset)): return all(map(plain, o))
-    if isinstance(o, dict): return all(plain(k) and plain(v) for k, v in o.items())
-    return o is None or isinstance(o, (str, int, float, complex, bytes))
-
 def assigned(name, module):
     "Source of the assignment that makes a constant"
     source = (ROOT/f'{module.replace(".", "/")}.py').read_text(encoding='utf-8')
@@ -166,6 +160,12 @@ def assigned(name, module):
         targets = o.targets if isinstance(o, ast.Assign) else [o.target] if isinstance(o, ast.AnnAssign) else []
         if any(isinstance(n, ast.Name) and n.id == name for t in targets for n in ast.walk(t)): return ast.get_source_segment(source, o)
     return name
+
+def literal(assignment):
+    "Whether the line that makes a constant says its value already"
+    try: ast.literal_eval(ast.parse(assignment).body[0].value)
+    except (ValueError, AttributeError): return False
+    return True
 
 def fence(kind, name, options, parts, colons):
     "A Python-domain directive with the non-empty `parts` as its body"
@@ -193,9 +193,9 @@ def reference(name, module):
         inner = [method(k, v) for k, v in methods(obj).items()]
         return fence('class', name + signature(obj), where, [doc(obj), fold(table(obj)), *inner], 5)
     if routine(obj): return fence('function', name + signature(obj), where, [doc(obj), fold(table(obj))], 5)
-    lines = pprint.pformat(obj, width=84, sort_dicts=False).splitlines() if plain(obj) else assigned(name, module).splitlines()
-    lines = lines[:10] + ['...']*(len(lines) > 10)
-    return fence('data', name, where, ['\n'.join(['```python', *lines, '```'])], 5)
+    lines = [] if literal(assigned(name, module)) else pprint.pformat(obj, width=84, sort_dicts=False).splitlines()
+    lines = [] if any(_address.search(o) for o in lines) else lines[:10] + ['...']*(len(lines) > 10)
+    return fence('data', name, where, ['\n'.join(['```python', *lines, '```'])] if lines else [], 5)
 
 # ---------------------------------------------------------------- prose
 
