@@ -72,7 +72,7 @@ def widgets(page): return any('application/vnd.jupyter.widget-view+json' in str(
 def check_whole(browser, errors, asked):
     "Nothing in the console, nothing asked of the network, every picture there and with words, one title, every control with a name"
     assert not errors
-    assert asked and all(o.startswith(('file:', 'data:', 'blob:')) for o in asked), f'asks for {[o for o in asked if ":" in o and not o.startswith("file:")]}'
+    assert asked and all(o.startswith(('file:', 'data:', 'blob:', 'chrome:')) for o in asked), f'asks for {[o for o in asked if ":" in o and not o.startswith("file:")]}'
     broken = browser.execute_script('return [...document.images].filter(o => o.complete && !o.naturalWidth).map(o => o.src.slice(0, 90))')
     assert not broken, f'pictures that do not load: {broken}'
     assert browser.execute_script('return [...document.querySelectorAll("h1")].filter(o => o.offsetParent).length') == 1
