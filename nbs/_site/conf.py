@@ -36,7 +36,7 @@ html_css_files = ['style.css']
 html_js_files = [('widgets.js', dict(priority=100))]      # before MathJax
 html_context = dict(default_mode='auto')          # without it the theme complains on a first visit
 html_copy_source = html_show_sourcelink = False
-html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[],
+html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[], max_navbar_depth=1,
                           show_toc_level=2, pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
                           logo=dict(text=project, alt_text=f'{project}, start page'))
 
