@@ -1,5 +1,7 @@
 """Every page of the documentation works in a browser, from a file, with nothing asked of the network"""
 import json, re, shutil, subprocess, sys, time
+from html.parser import HTMLParser
+from urllib.parse import unquote
 import pytest
 from common import NBS, ROOT, load, notebooks, page as page_of, text
 
@@ -63,40 +65,32 @@ def visit(browser, site, page):
     asked = [o['params']['request']['url'] for o in events if o['method'] == 'Network.requestWillBeSent']
     return errors, asked
 
-def prose(page): return [text(c['source']) for c in load(NBS/f'{page}.ipynb')['cells'] if c['cell_type'] == 'markdown']
+def cells(page): return load(NBS/f'{page}.ipynb')['cells']
+def prose(page): return [text(c['source']) for c in cells(page) if c['cell_type'] == 'markdown']
+def sliders(page): return sum('loco-scrub' in str(c.get('outputs')) for c in cells(page))
+def widgets(page): return any('application/vnd.jupyter.widget-view+json' in str(c.get('outputs')) for c in cells(page))
 
-@pytest.mark.parametrize('page', [*PAGES, 'api', 'search', 'genindex'])
-def test_page_opens(browser, site, page):
-    errors, asked = visit(browser, site, page)
+# ---------------------------------------------------------------- what is looked at on every page, in one visit
+
+def check_whole(browser, errors, asked):
+    "Nothing in the console, nothing asked of the network, every picture there and with words, one title, every control with a name"
     assert not errors
-    assert asked and all(o.startswith(('file:', 'data:', 'blob:')) for o in asked), f'asks for {[o for o in asked if ":" in o and not o.startswith("file:")]}'
+    assert asked and all(o.startswith(('file:', 'data:', 'blob:', 'chrome:')) for o in asked), f'asks for {[o for o in asked if ":" in o and not o.startswith("file:")]}'
     broken = browser.execute_script('return [...document.images].filter(o => o.complete && !o.naturalWidth).map(o => o.src.slice(0, 90))')
     assert not broken, f'pictures that do not load: {broken}'
     assert browser.execute_script('return [...document.querySelectorAll("h1")].filter(o => o.offsetParent).length') == 1
 
-@pytest.mark.parametrize('page', [o for o in PAGES if any('$' in p for p in prose(o))])
-def test_mathematics_is_drawn(browser, site, page):
-    visit(browser, site, page)
+def check_mathematics(browser, page):
+    "Every displayed equation is drawn, and none is left as text"
     wanted = sum(len(re.findall(r'\$\$.+?\$\$', re.sub(r'```.*?```|`[^`\n]*`', '', o, flags=re.S), re.S)) for o in prose(page))
     drawn = browser.execute_script('return document.querySelectorAll("mjx-container[display] svg, div.math mjx-container svg").length')
-    assert browser.execute_script('return document.querySelectorAll("mjx-container svg").length')
     assert drawn >= wanted, f'{wanted} displayed equations in the notebook, {drawn} on the page'
     assert not browser.execute_script('return document.querySelectorAll("mjx-merror, [data-mjx-error]").length')
     left = browser.execute_script('return [...document.querySelectorAll(".bd-article p, .bd-article td")].map(o => o.innerText).filter(o => /\\$\\$|\\\\(frac|sigma|sum|hat)/.test(o))')
     assert not left, f'mathematics left as text: {left}'
 
-@pytest.mark.parametrize('page', [o for o in PAGES if any('application/vnd.jupyter.widget-view+json' in str(c.get('outputs')) for c in load(NBS/f'{o}.ipynb')['cells'])])
-def test_widgets_are_drawn(browser, site, page):
-    visit(browser, site, page)
-    until(browser, 'return document.querySelectorAll(".jupyter-widgets .noUi-handle, .jupyter-widgets input").length')
-    time.sleep(.3)                                             # labels are typeset after they are drawn
-    assert not [o['message'] for o in browser.get_log('browser') if o['level'] == 'SEVERE']
-
-def sliders(page): return sum('loco-scrub' in str(c.get('outputs')) for c in load(NBS/f'{page}.ipynb')['cells'])
-
-@pytest.mark.parametrize('page', [o for o in PAGES if sliders(o)])
-def test_sliders_show_another_picture(browser, site, page):
-    visit(browser, site, page)
+def check_sliders(browser, page):
+    "Each slider shows another picture at its other end"
     moved = browser.execute_script('''
         const shown = box => [...box.querySelectorAll("img")].filter(o => getComputedStyle(o).display != "none").map(o => o.src).join() + box.innerText;
         return [...document.querySelectorAll(".loco-scrub")].map(box => {
@@ -106,6 +100,95 @@ def test_sliders_show_another_picture(browser, site, page):
             return shown(box) != before;
         })''')
     assert len(moved) == sliders(page) and all(moved)
+
+def check_widgets(browser):
+    "Live widgets are drawn, and their labels typeset without an error"
+    until(browser, 'return document.querySelectorAll(".jupyter-widgets .noUi-handle, .jupyter-widgets input").length')
+    time.sleep(.3)                                             # labels are typeset after they are drawn
+    assert not [o['message'] for o in browser.get_log('browser') if o['level'] == 'SEVERE']
+
+AXE = '''const done = arguments[0]; axe.run({exclude: [["mjx-container"]]}, {preload: false, resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21aa"]})
+    .then(o => done(o.violations.filter(v => ["serious", "critical"].includes(v.impact)).map(v => `${v.id}: ${v.nodes[0].html.slice(0, 150)} (${v.nodes.length})`)))'''
+
+def check_access(browser, theme):
+    "axe-core finds no serious fault: names, contrast, roles"
+    browser.execute_script(f'document.documentElement.dataset.theme = document.documentElement.dataset.mode = "{theme}"')
+    if not browser.execute_script('return !!window.axe'): browser.execute_script((NBS/'_site/vendor/check/axe.min.js').read_text(encoding='utf-8'))
+    assert not browser.execute_async_script(AXE), f'in the {theme} theme'
+
+def check_phone(browser):
+    "At the width of a phone no page scrolls sideways"
+    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=360, height=800, deviceScaleFactor=1, mobile=True))
+    try: assert browser.execute_script('return document.documentElement.scrollWidth') <= 360
+    finally: browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+
+LISTS = sorted(page_of(o) for o in NBS.rglob('[!_.]*.md') if '_site' not in o.parts)
+DARK = {'index', 'glossary', *PAGES[::12]}                     # the dark theme has the same names and roles; its colours are those of a few pages
+
+@pytest.mark.parametrize('page', [*PAGES, *LISTS, 'search', 'genindex'])
+def test_page(browser, site, page):
+    check_whole(browser, *visit(browser, site, page))
+    if page in PAGES:
+        if any('$' in p for p in prose(page)): check_mathematics(browser, page)
+        if widgets(page): check_widgets(browser)
+        check_sliders(browser, page)
+    for theme in ('light', 'dark') if page in DARK else ('light',): check_access(browser, theme)
+    check_phone(browser)
+
+# ---------------------------------------------------------------- the site as a whole
+
+class Links(HTMLParser):
+    "Where a page leads, and what can be led to on it"
+    def __init__(self, source):
+        super().__init__()
+        self.links, self.ids = [], set()
+        self.feed(source)
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        self.ids |= {a.get('id'), a.get('name')} - {None}
+        if tag in ('a', 'link', 'script', 'img', 'source') and (to := a.get('href') or a.get('src')): self.links.append(to)
+
+def test_links_resolve(site):
+    "Every link between pages, every anchor, every file"
+    pages = {o.resolve(): Links(o.read_text(encoding='utf-8')) for o in site.rglob('*.html') if '_static' not in o.parts}
+    lost = []
+    for path, found in pages.items():
+        for to in set(found.links):
+            if re.match(r'[a-z]+:|//', to): continue
+            file, _, part = to.partition('#')
+            there = (path.parent/unquote(file.partition('?')[0])).resolve() if file else path
+            if not there.exists() or (part and there in pages and unquote(part) not in pages[there].ids): lost.append(f'{path.name}: {to}')
+    assert not lost, f'{len(lost)} links lead nowhere: {sorted(lost)[:20]}'
+
+def test_pages_lead_on(site):
+    "From a page to the one before and the one after it, and to its notebook"
+    for o in PAGES[1:-2]:
+        source = (site/f'{o}.html').read_text(encoding='utf-8')
+        assert 'class="right-next"' in source and 'class="left-prev"' in source, o
+        assert 'reference download internal' in source, o
+
+def test_exported_code_is_shown(site):
+    "What the package is made of stands on its page: open, or folded where it is long"
+    for o in ('3_detector/11_nms', '4_ideas/16_lcc', 'workshop/a06_run'):
+        source = re.sub(r'<[^>]+>', '', (site/f'{o}.html').read_text(encoding='utf-8'))
+        for c in cells(o):
+            if re.match(r'#\| exports?\n', text(c['source'])) and (m := re.search(r'^def (\w+)', text(c['source']), re.M)): assert f'def {m[1]}' in source, f'{o}: {m[1]}'
+
+def test_programs_can_read_it(site):
+    "llms.txt names every page, and each page is there as Markdown"
+    listed = (site/'llms.txt').read_text(encoding='utf-8')
+    for o in PAGES:
+        assert f'({o}.md)' in listed or o == 'index'
+        assert (site/f'{o}.md').read_text(encoding='utf-8').startswith('# ')
+
+def test_colab_link_needs_a_public_home(monkeypatch):
+    "One setting, the repository's address, makes the link; a place that is not GitHub makes none"
+    sys.path.insert(0, str(NBS/'_site'))
+    import reader
+    monkeypatch.setattr(reader, 'settings', lambda: dict(git_url='https://example.org/a/b', branch='main'))
+    assert reader.colab('2_grid/03_clock') is None
+    monkeypatch.setattr(reader, 'settings', lambda: dict(git_url='https://github.com/a/b', branch='main'))
+    assert reader.colab('2_grid/03_clock') == 'https://colab.research.google.com/github/a/b/blob/main/nbs/2_grid/03_clock.ipynb'
 
 def test_dark_mode(browser, site):
     visit(browser, site, PAGES[0])

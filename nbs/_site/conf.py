@@ -4,11 +4,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import reader
-from common import notebooks, page, settings
+from common import NBS, notebooks, page, parts, settings
 
 cfg = settings()
 project, author, release, copyright = cfg['title'], cfg['author'], cfg['version'], cfg['copyright']
-extensions = ['myst_nb', 'sphinx.ext.mathjax', 'sphinx.ext.viewcode', 'sphinx_design', 'sphinx_copybutton']
+extensions = ['myst_nb', 'sphinx.ext.mathjax', 'sphinx_design', 'sphinx_copybutton']
 root_doc, language = 'index', 'en'
 exclude_patterns = ['_*', '.*', '**/.ipynb_checkpoints']
 
@@ -26,38 +26,51 @@ mathjax_path = 'tex-svg-full.js'
 # reference
 add_module_names = False
 toc_object_entries_show_parents = 'hide'
-viewcode_follow_imported_members = False
 
 html_theme = 'sphinx_book_theme'
 html_title = project
 html_favicon = 'static/icon.svg'
 html_logo = 'static/icon.svg'
-html_static_path = ['static', 'vendor']
+html_static_path = ['static', 'vendor/page']
 html_css_files = ['style.css']
 html_js_files = [('widgets.js', dict(priority=100))]      # before MathJax
 html_context = dict(default_mode='auto')          # without it the theme complains on a first visit
 html_copy_source = html_show_sourcelink = False
-html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[],
-                          show_toc_level=2, pygments_light_style='friendly', pygments_dark_style='github-dark',
+html_theme_options = dict(home_page_in_toc=True, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[], max_navbar_depth=1,
+                          show_toc_level=2, pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
                           logo=dict(text=project, alt_text=f'{project}, start page'))
 
-PARTS = {'1_start': 'Start', '2_grid': 'From video to grid', '3_detector': 'A detector on a pyramid', '4_ideas': "LoCo's two ideas", '5_results': 'Does it work?',
-         '6_rivals': 'The systems compared', '7_using': 'Using it', 'workshop': 'Workshop'}
+LOOK_UP = ['glossary', 'equations', 'references', 'api']
 
 def contents():
-    "Hidden tables of contents, one for each part of the book, and the reference"
+    "Hidden tables of contents, one for each part of the book, and what one looks things up in"
     tree = lambda caption, pages: '\n'.join(['```{toctree}', ':hidden:', f':caption: {caption}', '', *pages, '```'])
-    parts = {caption: [page(o) for o in notebooks() if o.parent.name == folder] for folder, caption in PARTS.items()}
-    return '\n\n'.join(tree(k, pages) for k, pages in {**parts, 'Reference': ['api']}.items() if pages)
+    book = {}
+    for caption, found in parts().items():
+        first = found[0].parent/'index.md'
+        book[caption] = [f'In this part <{page(first)}>']*first.is_file() + [page(o) for o in found]
+    return '\n\n'.join(tree(k, v) for k, v in {**book, 'Look it up': [o for o in LOOK_UP if (NBS/f'{o}.md').is_file()]}.items())
 
 def complete(app, docname, source):
-    "Give the start page its contents, the reference page its lists, and each notebook its own name"
-    if docname == 'api':
-        source[0] += '\n\n' + reader.index()
-        return
+    "Give the start page its contents, the list pages their lists, and each notebook its own name"
+    path = Path(app.env.doc2path(docname))
+    if docname == 'api': source[0] += '\n\n' + reader.index()
+    elif path.name == 'index.md': source[0] = reader.prose(source[0]) + '\n\n' + reader.pages_of(path.parent)
+    elif path.suffix == '.md': source[0] = reader.prose(source[0])
+    if path.suffix == '.md': return
     nb = json.loads(source[0])
     nb['metadata']['docname'] = docname
     if docname == root_doc: nb['cells'].append(dict(cell_type='markdown', id='contents', metadata={}, source=contents()))
     source[0] = json.dumps(nb)
 
-def setup(app): app.connect('source-read', complete)
+def tell_programs(app, error):
+    "Beside the pages: llms.txt, and each notebook as Markdown"
+    if error or app.builder.format != 'html': return
+    out = Path(app.outdir)
+    (out/'llms.txt').write_text(reader.llms(project, cfg['description'], parts()), encoding='utf-8')
+    for o in notebooks(): (out/f'{page(o)}.md').write_text(reader.plain_text(o), encoding='utf-8')
+
+def setup(app):
+    app.connect('source-read', complete)
+    app.connect('build-finished', tell_programs)
+    return dict(parallel_read_safe=True, parallel_write_safe=True)

@@ -12,14 +12,16 @@ from fastcore.docments import docments
 from nbformat.v4 import new_markdown_cell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'_tools'))
-from common import LIB, NBS, ROOT, directives, load, notebooks, page, text
+from common import LIB, NBS, ROOT, directives, load, notebooks, page, settings, text
 
 sys.path.insert(0, str(ROOT))
 PACKAGE = LIB.name
-HIDDEN = {'hide', 'default_exp', 'export', 'exporti'}
+HIDDEN, EXPORTED = {'hide', 'default_exp'}, {'export', 'exports', 'exporti'}
+LONG = 15              # lines of an exported cell above which it is folded
 _empty = inspect.Parameter.empty
 _lead = re.compile(r'\A(# .+)\n+> (.+)')
 _callout = re.compile(r'^(:{3,})\s*\{\s*\.callout-(note|tip|warning|important|caution)([^}]*)\}', re.M)
+_exercise = re.compile(r'\A\*\*(Exercise \d+)\.?\*\*\.?')
 _title = re.compile(r'title="([^"]*)"')
 _tick = re.compile(r'(?<![`\w{}\[])`((?:loco\.)?[A-Za-z_][\w.]*)(\(\))?`(?![`\]])')
 _magic = re.compile(r'^%.*\n?', re.M)
@@ -151,12 +153,6 @@ def doc(obj):
 
 def routine(o): return inspect.isfunction(inspect.unwrap(o)) if callable(o) else False
 
-def plain(o):
-    "Whether a constant's value tells more than the line that makes it"
-    if isinstance(o, (tuple, list, set, frozenset)): return all(map(plain, o))
-    if isinstance(o, dict): return all(plain(k) and plain(v) for k, v in o.items())
-    return o is None or isinstance(o, (str, int, float, complex, bytes))
-
 def assigned(name, module):
     "Source of the assignment that makes a constant"
     source = (ROOT/f'{module.replace(".", "/")}.py').read_text(encoding='utf-8')
@@ -165,6 +161,12 @@ def assigned(name, module):
         if any(isinstance(n, ast.Name) and n.id == name for t in targets for n in ast.walk(t)): return ast.get_source_segment(source, o)
     return name
 
+def literal(assignment):
+    "Whether the line that makes a constant says its value already"
+    try: ast.literal_eval(ast.parse(assignment).body[0].value)
+    except (ValueError, AttributeError): return False
+    return True
+
 def fence(kind, name, options, parts, colons):
     "A Python-domain directive with the non-empty `parts` as its body"
     edge, options = ':'*colons, [f':{k}: {v}'.rstrip() for k, v in options.items()]
@@ -172,7 +174,7 @@ def fence(kind, name, options, parts, colons):
 
 def fold(table): return f':::{{dropdown}} Parameters\n{table}\n:::' if table else ''
 
-def method(name, o, wrap=str):
+def method(name, o):
     "Reference of one method or property"
     if isinstance(o, (property, functools.cached_property)):
         f = getattr(o, 'fget', getattr(o, 'func', None))
@@ -181,19 +183,19 @@ def method(name, o, wrap=str):
         return fence('property', name, {'type': anno} if anno else {}, ['; '.join(filter(None, [doc(f).rstrip('.'), back]))], 4)
     kind = {'classmethod': {'classmethod': ''}, 'staticmethod': {'staticmethod': ''}}.get(type(o).__name__, {})
     f = getattr(o, '__func__', o)
-    return fence('method', name + signature(f), kind, [doc(f), wrap(table(f))], 4)
+    return fence('method', name + signature(f), kind, [doc(f), fold(table(f))], 4)
 
-def reference(name, module, folded=False):
-    """MyST for one definition of a module: signature, summary, parameter table, and for a class its methods. Tables are `folded`
-    where the source, which says the same, stands just above."""
-    obj, where, wrap = getattr(importlib.import_module(module), name), {'module': module}, fold if folded else str
+def reference(name, module):
+    """MyST for one definition of a module: signature, summary, parameter table, and for a class its methods. Tables are folded,
+    for the source just above says the same."""
+    obj, where = getattr(importlib.import_module(module), name), {'module': module}
     if inspect.isclass(obj):
-        inner = [method(k, v, wrap) for k, v in methods(obj).items()]
-        return fence('class', name + signature(obj), where, [doc(obj), wrap(table(obj)), *inner], 5)
-    if routine(obj): return fence('function', name + signature(obj), where, [doc(obj), wrap(table(obj))], 5)
-    lines = pprint.pformat(obj, width=84, sort_dicts=False).splitlines() if plain(obj) else assigned(name, module).splitlines()
-    lines = lines[:10] + ['...']*(len(lines) > 10)
-    return fence('data', name, where, ['\n'.join(['```python', *lines, '```'])], 5)
+        inner = [method(k, v) for k, v in methods(obj).items()]
+        return fence('class', name + signature(obj), where, [doc(obj), fold(table(obj)), *inner], 5)
+    if routine(obj): return fence('function', name + signature(obj), where, [doc(obj), fold(table(obj))], 5)
+    lines = [] if literal(assigned(name, module)) else pprint.pformat(obj, width=84, sort_dicts=False).splitlines()
+    lines = [] if any(_address.search(o) for o in lines) else lines[:10] + ['...']*(len(lines) > 10)
+    return fence('data', name, where, ['\n'.join(['```python', *lines, '```'])] if lines else [], 5)
 
 # ---------------------------------------------------------------- prose
 
@@ -221,31 +223,60 @@ def callout(m):
     title = _title.search(m[3])
     return f'{m[1]}{{admonition}} {title[1]}\n:class: {m[2]}\n' if title else f'{m[1]}{{{m[2]}}}'
 
+def colab(name):
+    "Address at which Colab opens a page's notebook, or `None` while the repository is not on GitHub"
+    home = settings()['git_url']
+    if not home.startswith('https://github.com/'): return None
+    return f'https://colab.research.google.com/github/{home.removeprefix("https://github.com/")}/blob/{settings()["branch"]}/{NBS.name}/{name}.ipynb'
+
 def with_origin(source, module, name):
-    "The first cell with a line under its summary that says where the page and its module come from"
+    "The first cell with a line under its summary: the module that the page exports, its notebook to download, and the notebook in Colab"
     if name == 'index': return source
-    origin = f'{{download}}`{name}.ipynb <{name.rpartition("/")[2]}.ipynb>`'
-    line = f'Module `{module}`, written in {origin}' if module else f'Written in {origin}'
-    return _lead.sub(lambda m: f'{m[0]}\n\n{{.origin}}\n{line}', source)
+    parts = [f'Module `{module}`'] if module else []
+    parts.append(f'{{download}}`Download the notebook <{name.rpartition("/")[2]}.ipynb>`')
+    if (address := colab(name)): parts.append(f'[Open in Colab]({address})')
+    return _lead.sub(lambda m: f'{m[0]}\n\n{{.origin}}\n' + ' · '.join(parts), source)
+
+def exercise(source):
+    "A cell that begins with `**Exercise 1.**` as a box of its own"
+    m = _exercise.match(source)
+    return f'::::::{{admonition}} {m[1]}\n:class: exercise\n{source[m.end():].strip()}\n::::::' if m else source
 
 def prose(source, module=None):
     "Markdown of a notebook as MyST"
-    source = _callout.sub(callout, source)
+    source = exercise(_callout.sub(callout, source))
     return link_names(_lead.sub(r'\1\n\n{.lead}\n\2', source), module)
 
 # ---------------------------------------------------------------- code
+
+def only_imports(source):
+    "Whether a cell does nothing but import"
+    try: return all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(_magic.sub('', source)).body)
+    except SyntaxError: return False
+
+def plumbing(source):
+    "Words above the folded code of a long exported cell, or `None` for a short one"
+    if len(source.splitlines()) <= LONG: return None
+    names = [o.name for o in ast.parse(_magic.sub('', source)).body if isinstance(o, (ast.FunctionDef, ast.ClassDef))]
+    return f'Show the code of {", ".join(names[:4])}{" and more" if len(names) > 4 else ""}' if names else 'Show the code'
+
+def folded(d, source):
+    "Words above the code when it is to be folded, or `None`"
+    if d.get('code-fold', 'false') != 'false': return d.get('code-summary') or 'Show the code'
+    return plumbing(source) if d.keys() & {'export', 'exporti'} else None
 
 def code(cell):
     "A code cell as its directives ask for it, or `None`"
     d, source = directives(cell.source)
     if d.keys() & HIDDEN or d.get('include') == 'false' or source.startswith('show_doc('): return None
+    if d.keys() & EXPORTED and only_imports(source): return None
     tags, look = set(cell.metadata.get('tags', [])), cell.metadata.setdefault('mystnb', {})
     if d.get('echo') == 'false' or 'hide_input' in d: tags.add('remove-input')
     if d.get('output') == 'false' or 'hide_output' in d: tags.add('remove-output')
-    if d.get('code-fold', 'false') != 'false':
-        tags.add('hide-input')
-        look['code_prompt_show'] = d.get('code-summary') or 'Show the code'
-        look['code_prompt_hide'] = 'Hide the code'
+    if (words := folded(d, source)):
+        tags.add('hide-cell' if words.startswith('Solution') else 'hide-input')       # what a solution prints is part of it
+        look['code_prompt_show'], look['code_prompt_hide'] = words, words.replace('Show', 'Hide')
+    look['image'] = dict(alt=d['fig-alt'] if 'fig-alt' in d else 'Picture drawn by the cell above')
     if tags: cell.metadata['tags'] = sorted(tags)
     cell.source = _magic.sub('', source).strip()
     return cell if cell.source or cell.outputs else None
@@ -260,11 +291,42 @@ def read(source):
             c.source = prose(c.source if i else with_origin(c.source, module, nb.metadata.get('docname', 'index')), module)
             cells.append(c)
         elif c.cell_type == 'code':
-            names, folded = exports(c), 'exports' in directives(c.source)[0]
+            names = exports(c)
             if (kept := code(c)): cells.append(kept)
-            if module and module != PACKAGE: cells += [new_markdown_cell(reference(n, module, folded)) for n in names]
+            if module and module != PACKAGE: cells += [new_markdown_cell(reference(n, module)) for n in names]
     nb.cells = cells
     return nb
+
+# ---------------------------------------------------------------- lists of pages
+
+def heading(path):
+    "Title and summary of a page"
+    first = text(load(path)['cells'][0]['source']) if path.suffix == '.ipynb' else path.read_text(encoding='utf-8')
+    title, summary = re.search(r'^# (.+)$', first, re.M), re.search(r'^> (.+)$', first, re.M)
+    return title[1], summary[1] if summary else ''
+
+def pages_of(folder):
+    "The pages of a part with their summaries, as a list"
+    found = [(o, *heading(o)) for o in notebooks() if o.parent == folder]
+    return '\n'.join(f'- [{title}]({o.name}): {summary}' for o, title, summary in found)
+
+def plain_text(path):
+    "A notebook as Markdown for programs that read: prose, code and printed output, no pictures"
+    parts = []
+    for c in load(path)['cells']:
+        d, source = directives(text(c['source']))
+        if c['cell_type'] == 'markdown': parts.append(text(c['source']))
+        elif not d.keys() & HIDDEN and source:
+            shown = [text(o.get('text') or o.get('data', {}).get('text/plain', '')) for o in c.get('outputs', [])]
+            parts += [f'```python\n{source}\n```', *(f'```\n{o.rstrip()}\n```' for o in shown if o.strip())]
+    return '\n\n'.join(parts) + '\n'
+
+def llms(title, about, parts):
+    "The text of llms.txt: every page with its summary and where to read it as Markdown"
+    lines = [f'# {title}', '', f'> {about}', '', 'Every page below is also a Jupyter notebook of the same name.', '']
+    for caption, found in parts.items():
+        lines += [f'## {caption}', '', *(f'- [{heading(o)[0]}]({page(o)}.md): {heading(o)[1]}' for o in found), '']
+    return '\n'.join(lines)
 
 # ---------------------------------------------------------------- the reference page
 

@@ -19,6 +19,14 @@ def notebooks():
     pages = [*NBS.glob('[!_.]*.ipynb'), *NBS.glob('[!_.]*/[!_.]*.ipynb')]
     return sorted(pages, key=lambda o: (o.parent == NBS, o))
 
+PARTS = {'1_start': '1 Start', '2_grid': '2 From video to grid', '3_detector': '3 A detector on a pyramid', '4_ideas': "4 LoCo's two ideas",
+         '5_results': '5 Does it work?', '6_rivals': '6 The systems compared', '7_using': '7 Using it', 'workshop': 'Workshop'}
+
+def parts():
+    "`{caption: its notebooks}` of the book's parts that have any"
+    found = {caption: [o for o in notebooks() if o.parent.name == folder] for folder, caption in PARTS.items()}
+    return {k: v for k, v in found.items() if v}
+
 def page(path):
     "Name of a notebook's page: its path below nbs/ without the ending, as in `3_detector/06_blocks`"
     return Path(path).relative_to(NBS).with_suffix('').as_posix()

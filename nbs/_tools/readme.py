@@ -1,7 +1,7 @@
-"""Write README.md from nbs/index.ipynb
+"""Write README.md from nbs/index.ipynb, and nbs/references.md from nbs/references.bib
 
-    python nbs/_tools/readme.py             write it, with its pictures in nbs/_readme/
-    python nbs/_tools/readme.py --check     exit status 1 if it is stale
+    python nbs/_tools/readme.py             write them, with the README's pictures in nbs/_readme/
+    python nbs/_tools/readme.py --check     exit status 1 if one is stale
 
 Directives are honoured as on the site, links to notebooks are made relative to the top folder, and the picture outputs of
 the notebook become files, for a README cannot hold them.
@@ -13,6 +13,7 @@ import nbformat
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
+import references
 from common import NBS, ROOT, directives
 
 PICTURES = 'nbs/_readme'
@@ -34,14 +35,14 @@ def shown(cell):
     return cell
 
 def build():
-    "`{path from the top folder: bytes}` of the README and its pictures"
+    "`{path from the top folder: bytes}` of the README, its pictures and the bibliography"
     nb = nbformat.read(NBS/'index.ipynb', 4)
     nb.metadata['language_info'] = {'name': 'python'}            # names the language of the fences
     nb.cells = [o for o in map(shown, nb.cells) if o]
     exporter = MarkdownExporter(config=Config(TagRemovePreprocessor=dict(enabled=True, remove_input_tags={'remove-input'})))
     text, found = exporter.from_notebook_node(nb, resources=dict(output_files_dir=PICTURES, unique_key='index'))
     text = NOTE + '\n\n' + re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+$', '', text, flags=re.M)).strip() + '\n'
-    return {'README.md': text.encode(), **found['outputs']}
+    return {'README.md': text.encode(), str(references.PAGE.relative_to(ROOT)): references.build().encode(), **found['outputs']}
 
 def leftover(files):
     "Pictures of an earlier README"
@@ -54,10 +55,10 @@ def stale(files):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--check', action='store_true', help='write nothing; exit with 1 if README.md is stale')
+    p.add_argument('--check', action='store_true', help='write nothing; exit with 1 if a file is stale')
     a, files = p.parse_args(argv), build()
     old = stale(files)
-    if not old: print('README.md matches nbs/index.ipynb')
+    if not old: print('README.md and nbs/references.md match their sources')
     elif a.check: print(f'stale: {", ".join(old)}; run `make readme`')
     else:
         for k, v in files.items():

@@ -12,3 +12,18 @@
     set: (value) => { current = value; },
   });
 })();
+
+// Names for those who cannot see: a button is called what it says, a slider by its label, and a widget's picture is announced as one.
+(() => {
+  const name = () => {
+    for (const o of document.querySelectorAll('summary[aria-label="Toggle hidden content"], .search-button-field[aria-label]')) o.removeAttribute("aria-label");
+    for (const o of document.querySelectorAll(".noUi-handle:not([aria-label])"))
+      o.setAttribute("aria-label", o.closest(".widget-inline-hbox, .widget-inline-vbox")?.querySelector(".widget-label")?.textContent || "value");
+    for (const o of document.querySelectorAll(".widget-subarea img:not([alt]), .jupyter-widgets img:not([alt])")) o.alt = "Picture for the values of the sliders";
+    for (const o of document.querySelectorAll(".cell_output:not([tabindex])")) if (o.scrollWidth > o.clientWidth) o.tabIndex = 0;
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    name();
+    new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  });
+})();
