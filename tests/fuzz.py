@@ -208,14 +208,15 @@ def _late(*_): raise Slow
 def outcome(read, path):
     "How a reader takes a file: accepted, the class of its error, or what is wrong with that"
     from loco.core.errors import Error
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    if timed := signal.getsignal(signal.SIGALRM) is _late: signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try: read(path)
     except Error as e:
         if path.name not in str(e) and str(path.parent) not in str(e): return f'fault: a message without the file: {e}'
         return type(e).__name__
     except Slow: return f'fault: more than {SECONDS} s'
     except Exception as e: return f'fault: {type(e).__name__}: {e}'
-    finally: signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        if timed: signal.setitimer(signal.ITIMER_REAL, 0)
     return 'accepted'
 
 def bounded():
