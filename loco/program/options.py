@@ -21,6 +21,5 @@ Preset = Annotated[str, typer.Option(help='Settings to start from: ' + ', '.join
 # %% ../../nbs/workshop/a26_options.ipynb #d66c692a
 def _settings(preset, config, data, extra):
     "The configuration a command line asks for"
-    from loco.core.files import read_json
-    cfg = Config.preset(preset) if config is None else Config.from_dict(read_json(config))
+    cfg = Config.preset(preset) if config is None else Config.read(config)
     return cfg.override(([] if data is None else ['--data.root', str(data)]) + list(extra))
