@@ -7,7 +7,7 @@
 An input is a fault where anything else happens: another exception, a message without the file's name, more than ten
 seconds, a process that dies. Memory is bounded by RLIMIT_AS, so a reader that believes a header and asks for terabytes shows.
 """
-import argparse, json, math, multiprocessing, os, platform, random, resource, shutil, signal, sys, tarfile, tempfile, time, warnings, zipfile
+import argparse, json, math, multiprocessing, multiprocessing.connection, os, platform, random, resource, shutil, signal, sys, tarfile, tempfile, time, warnings, zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -208,14 +208,15 @@ def _late(*_): raise Slow
 def outcome(read, path):
     "How a reader takes a file: accepted, the class of its error, or what is wrong with that"
     from loco.core.errors import Error
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    if timed := signal.getsignal(signal.SIGALRM) is _late: signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try: read(path)
     except Error as e:
         if path.name not in str(e) and str(path.parent) not in str(e): return f'fault: a message without the file: {e}'
         return type(e).__name__
     except Slow: return f'fault: more than {SECONDS} s'
     except Exception as e: return f'fault: {type(e).__name__}: {e}'
-    finally: signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        if timed: signal.setitimer(signal.ITIMER_REAL, 0)
     return 'accepted'
 
 def bounded():
@@ -281,15 +282,33 @@ def _work(engine, kind, inputs, seed, to):
     bounded()
     if (report := engine(kind, inputs, seed=seed)): _send(report)
 
-def apart(engine, kind, inputs, seed):
-    "Run an engine in a process of its own, whose death is a fault too"
+def begin(engine, kind, inputs, seed):
+    "Start an engine in a process of its own; returns where its report arrives, and the process"
     here, there = multiprocessing.Pipe(duplex=False)
     p = multiprocessing.get_context('fork').Process(target=_work, args=(engine, kind, inputs, seed, there))
     p.start(); there.close()
-    try: report = here.recv()
-    except EOFError: report = None
-    p.join()
-    return report or dict(kind=kind, inputs=inputs, seen={'fault': 1}, seconds=0, faults={f'fault: the process ended with status {p.exitcode}': ''})
+    return here, p
+
+def end(here, p, kind, inputs):
+    "The report of a process that has ended; its death is a fault too"
+    try: return here.recv()
+    except EOFError: pass
+    finally: p.join()
+    return dict(kind=kind, inputs=inputs, seen={'fault': 1}, seconds=0, faults={f'fault: the process ended with status {p.exitcode}': ''})
+
+def run(engine, todo, jobs):
+    "Reports of `(kind, inputs, seed)`, so many at a time, added up by kind"
+    todo, at_work, reports = list(todo), {}, {kind: None for kind, *_ in todo}
+    while todo or at_work:
+        while todo and len(at_work) < jobs:
+            kind, inputs, seed = todo.pop(0)
+            here, p = begin(engine, kind, inputs, seed)
+            at_work[here] = p, kind, inputs
+        for here in multiprocessing.connection.wait(list(at_work)):
+            part = end(here, *at_work[here])
+            reports[part['kind']] = add(reports[part['kind']], part)
+            del at_work[here]
+    return list(reports.values())
 
 def add(total, part):
     "One report from two"
@@ -310,19 +329,19 @@ def main():
     p.add_argument('--inputs', type=int, default=13_000, help='over all kinds together')
     p.add_argument('--engine', choices=('random', 'atheris'), default='random')
     p.add_argument('--kind', choices=KINDS, action='append', help='only this kind; may be repeated')
+    p.add_argument('--jobs', type=int, default=1, help='processes at a time')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--out', type=Path, help='JSON file of the counts')
     a = p.parse_args()
     if a.engine == 'random': import loco.data.download, loco.detection.inference, loco.model.network, loco.study.tables, loco.training.run  # noqa: F401  once, before the forks
-    kinds, engine, reports = a.kind or list(KINDS), dict(random=fuzz, atheris=by_coverage)[a.engine], {}
+    kinds, engine = a.kind or list(KINDS), dict(random=fuzz, atheris=by_coverage)[a.engine]
     each, start = -(-a.inputs//len(kinds)), time.perf_counter()
-    for kind in kinds:
-        for first in range(0, each, 2000): reports[kind] = add(reports.get(kind), apart(engine, kind, min(2000, each - first), a.seed + first))
-    show(reports.values())
+    reports = run(engine, [(k, min(2000, each - first), a.seed + first) for k in kinds for first in range(0, each, 2000)], a.jobs)
+    show(reports)
     if a.out:
         from loco.core.files import write_json
-        kept = [{k: v for k, v in r.items() if k != 'faults'} | {'seconds': round(r['seconds'], 2), 'faults': list(r['faults'])} for r in reports.values()]
+        kept = [{k: v for k, v in r.items() if k != 'faults'} | {'seconds': round(r['seconds'], 2), 'faults': list(r['faults'])} for r in reports]
         write_json(a.out, dict(engine=a.engine, seed=a.seed, inputs=each*len(kinds), seconds=round(time.perf_counter() - start), python=platform.python_version(), memory=MEMORY, limit=SECONDS, kinds=kept))
-    return any(r['faults'] for r in reports.values())
+    return any(r['faults'] for r in reports)
 
 if __name__ == '__main__': sys.exit(main())

@@ -42,8 +42,7 @@ def open_source(
 ) -> tuple: # Annotations, feature source, clock, `InferenceConfig`, name
     "Open the data set that a command line names; raises ValueError or FileNotFoundError"
     from loco.data.features import open_dataset
-    from loco.core.files import read_json
-    if source and (Path(source)/'run.json').is_file(): cfg = Config.from_dict(read_json(Path(source)/'run.json'))
+    if source and (Path(source)/'run.json').is_file(): cfg = Config.read(Path(source)/'run.json')
     elif source: data = source if data is None else data
     cfg = cfg.override(([] if data is None else ['--data.root', str(data)]) + list(changes))
     name = Path(cfg.data.root).resolve().name

@@ -36,8 +36,7 @@ def _decided(data, annotations, init):
 
 def _settings(preset, config, data, extra, *, annotations=None, init=None):
     "The configuration a command line asks for"
-    from loco.core.files import read_json
-    cfg = Config.preset(preset) if config is None else Config.from_dict(read_json(config))
+    cfg = Config.preset(preset) if config is None else Config.read(config)
     if init is not None: cfg = cfg.replace(model=_model_of(init, cfg.model))
     extracted = data is not None and (Path(data)/'extract.json').is_file()
     if extracted or annotations is not None: cfg = cfg.override(_decided(data or cfg.data.root, annotations, init))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from ..core.config import Config, split_words
-from ..core.terminal import say, say_fitting, table
+from ..core.terminal import escaped, say, say_fitting, table
 
 # %% ../../nbs/workshop/a23_cli_reproduce.ipynb #2aff3f33
 def _style(line): return 'dim' if line[0].startswith(' ') else None     # the paper's lines
@@ -30,7 +30,7 @@ def present(
     lines = cells(res, cfg)
     brief = [[o.split(' ±')[0] if h in COLUMNS[:-1] else o for h, o in zip(HEAD, l)] for l in lines]
     say_fitting(*(table(f'{e.title}, on {data} (mAP in % at tIoU)', [h.format(e.reference) for h in HEAD], ls, style=_style) for ls in (lines, brief)))
-    write_text(Path(out)/f'{name}.md', f'# {e.title}, on {data}\n\nTest mAP in %, mean ± standard deviation over seeds; differences are paired, with their 95 % confidence interval.\n\n{markdown(res, cfg)}\n')
+    write_text(Path(out)/f'{name}.md', f'# {e.title}, on {escaped(data)}\n\nTest mAP in %, mean ± standard deviation over seeds; differences are paired, with their 95 % confidence interval.\n\n{markdown(res, cfg)}\n')
     return [Path(out)/f'{name}.md', *draw(name, kept, out)]
 
 # %% ../../nbs/workshop/a23_cli_reproduce.ipynb #d14072dd

@@ -10,7 +10,6 @@ import numpy as np
 from collections.abc import Mapping
 from pathlib import Path
 from ..data.annotations import Annotations
-from ..core.files import read_json
 from .errors import Errors, KINDS, MODALITIES, analyse, gains, interference, misses, profile, recall_by
 
 # %% ../../nbs/workshop/a25_error_report.ipynb #1a5482c8
@@ -48,7 +47,7 @@ def analyse_run(
     from loco.training.run import detections_of
     run = Path(run)
     if not (run/'run.json').is_file(): raise FileNotFoundError(f'{run} is not the folder of a run (no run.json): train one with `loco train --out {run}`')
-    cfg = Config.from_dict(read_json(run/'run.json'))
+    cfg = Config.read(run/'run.json')
     root = data_root(root or cfg.data.root)
     annotations, known = Annotations.load(root/cfg.data.annotations), root/'distractors.json'
     return analyse(detections_of(run, annotations, subset=subset), annotations, subset=subset, distractors=known if known.is_file() else None)

@@ -374,7 +374,7 @@ def plot_found(
     from loco.training.objective import open_data
     folders = {r.name: run_folder(out, r.slug) for r in experiment(name).rows}
     if not all((f/'predictions_test.json').exists() for f in folders.values()): return []
-    truth, _ = open_data(Config.from_dict(read_json(next(iter(folders.values()))/'run.json')))
+    truth, _ = open_data(Config.read(next(iter(folders.values()))/'run.json'))
     rows = {'ground truth': truth.table('test'), **{k: surest(detections_of(f, truth, subset='test'), truth) for k, f in folders.items()}}
     return [timeline(rows, video=v, duration=truth.duration[v], title=v) for v in mixed(truth, subset='test', n=videos)]
 

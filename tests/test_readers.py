@@ -1,0 +1,103 @@
+"Whatever is in a file, its reader accepts it or says what is wrong with which file, soon and in little memory"
+import json, random, subprocess, sys, time
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import fuzz, loco
+from loco.core.config import Config
+from loco.core.files import parse_json, read_array, read_json
+from loco.core.errors import BadInput, Error, Missing, NeedsPackage, Unwritable
+
+SLOW = {'weights', 'model description'}
+GOOD = {'accepted', 'BadInput', 'Missing'}
+
+@pytest.fixture(scope='module')
+def valid(tmp_path_factory):
+    "Of each kind a valid file, its content and its reader"
+    return {k: fuzz.prepare(k, tmp_path_factory.mktemp('valid')) for k in fuzz.KINDS}
+
+def judge(valid, kind, data):
+    path, _, read = valid[kind]
+    path.write_bytes(data)
+    said = fuzz.outcome(read, path)
+    assert said in GOOD, f'{kind}: {said}'
+
+@pytest.mark.parametrize('kind', fuzz.KINDS)
+def test_damaged_files_are_refused_by_name(kind, valid):
+    "Bytes flipped, cut, moved; values exchanged, removed, repeated"
+    raw, draw = valid[kind][1], random.Random(kind)
+    for _ in range(15 if kind in SLOW else 60): judge(valid, kind, fuzz.mutated(raw, draw))
+
+@pytest.mark.parametrize('kind', fuzz.KINDS)
+@settings(max_examples=10)
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_refused_by_name(kind, valid, data): judge(valid, kind, data)
+
+json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                           lambda o: st.lists(o, max_size=3) | st.dictionaries(st.sampled_from(('database', 'results', 'model', 'a', 'duration', 'annotations', 'segment', 'settings', 'runs')), o, max_size=3), max_leaves=8)
+
+@pytest.mark.parametrize('kind', [k for k in fuzz.KINDS if k in ('annotations', 'predictions', 'configuration', 'history', 'bundle', 'manifest', 'model description')])
+@settings(max_examples=25)
+@given(value=json_values)
+def test_any_json_is_refused_by_name(kind, valid, value): judge(valid, kind, json.dumps(value).encode())
+
+@pytest.mark.parametrize('kind', [k for k in fuzz.KINDS])
+def test_what_is_not_there_is_said_to_be_missing(kind, valid, tmp_path):
+    path, raw, read = valid[kind]
+    path.unlink()
+    try:
+        with pytest.raises(Error) as e: read(path)
+    finally: path.write_bytes(raw)
+    assert path.name in str(e.value) or path.parent.name in str(e.value)
+
+def test_the_family_is_also_what_it_was():
+    for kind, was in ((BadInput, ValueError), (Missing, FileNotFoundError), (Unwritable, OSError), (NeedsPackage, ImportError)):
+        assert issubclass(kind, loco.Error) and issubclass(kind, was)
+
+def test_a_number_is_a_number():
+    "Text, truth values, infinities, what overflows: none is taken for a number of events"
+    from loco.data.annotations import Annotations
+    for wrong in ('3', True, None, [3], 1e308, 10**300, float('nan'), float('inf'), -1, 0):
+        with pytest.raises(BadInput, match='duration'): Annotations.from_dict({'database': {'v': {'duration': wrong, 'subset': 'train', 'annotations': []}}})
+
+@pytest.mark.parametrize('name', ['model.levels', 'model.dim', 'model.max_steps', 'train.epochs', 'train.batch', 'data.window', 'inference.top_k'])
+def test_settings_far_off_are_refused_by_name(name):
+    for value in ('5' + '0'*9, 10**400, -1, 'many', 1e308):
+        with pytest.raises(BadInput, match=name): Config.preset('stampsav').override({name: value})
+
+def test_time_grows_with_the_file_and_not_faster():
+    text = '{' + ', '.join(f'"{i}": 1' for i in (*range(40_000), 39_999)) + '}'
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match='twice'): parse_json(text)
+    with pytest.raises(ValueError, match='deep'): parse_json('['*10**6)
+    assert time.perf_counter() - start < 5
+
+def test_a_header_is_not_believed(tmp_path):
+    "In a process that may not have the memory that the header asks for"
+    import numpy as np
+    with open(tmp_path/'x.npy', 'wb') as f:
+        np.lib.format.write_array_header_1_0(f, dict(descr='<f4', fortran_order=False, shape=(3*10**9, 4)))
+        f.write(bytes(100))
+    program = f'''
+import resource, numpy
+from loco.core.files import read_array
+from loco.core.errors import BadInput
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30,)*2)
+try: read_array({str(tmp_path/"x.npy")!r})
+except BadInput as e: print(e)'''
+    out = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=fuzz.ROOT)
+    assert 'x.npy cannot be read (its header announces 48,000,000,000 bytes' in out.stdout, out
+
+def test_editors_marks_are_read_over(valid, tmp_path):
+    path, raw, read = valid['annotations']
+    path.write_bytes(b'\xef\xbb\xbf' + raw)
+    assert len(read(path)) == 2
+    path.write_bytes(raw)
+
+def test_pipes_and_folders_are_not_waited_for(tmp_path):
+    import os
+    os.mkfifo(tmp_path/'pipe.json')
+    for name in ('pipe.json', '.'):
+        with pytest.raises(BadInput): read_json(tmp_path/name)
+    with pytest.raises(Error): read_array(tmp_path)
