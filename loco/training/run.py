@@ -22,7 +22,7 @@ from ..core.files import read_json, write_json, write_text
 from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
 from ..model.network import Localizer, make_model
-from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
+from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches, wait_for_all
 
 # %% ../../nbs/workshop/a06_run.ipynb #983ae503
 def _fits(dataset, device):
@@ -226,6 +226,7 @@ def train(
             start = time.perf_counter()
             terms = train_epoch(run, objective, progress=progress and rank == 0)
             row = _row(run, terms, start)
+            wait_for_all()                                   # for the first process validates alone
             run.epoch += 1
             if rank == 0:
                 run.history.append(row)
