@@ -1,14 +1,14 @@
-"A run that is killed at random moments ends with the weights of the run that was not"
+"A command that is killed at random moments, or finds no room or no rights, ends as one that was not disturbed"
 import json, multiprocessing, random, time
 
 import pytest
 import torch
 
-import small
+import faults, small
 from loco.core.checkpoint import load
 from loco.training.run import train
 
-KILLS = 20
+KILLS = 8
 
 def life(cfg, folder, seconds=None):
     "Train in a process of its own, killed after some seconds; whether it was"
@@ -44,3 +44,43 @@ def test_killed_and_continued(tmp_path, ema):
         while life(cfg, folder, rng.uniform(0, 3)*epoch): kills += 1
         assert same(outcome(folder), whole)
         runs += 1
+
+# ---------------------------------------------------------------- the program; `python nbs/_tools/faults.py` does this at length
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    torch.set_num_threads(1)
+    faults.warm_up()
+    return faults.make_world(tmp_path_factory.mktemp('world'))
+
+@pytest.mark.parametrize('name', ['train', 'data pack', 'eval'])
+def test_command_survives_kills(world, tmp_path, name):
+    command = faults.COMMANDS[name]
+    whole, seconds = faults.undisturbed(command, world, tmp_path/'whole'/'run')
+    seen = faults.kill(name, command, world, tmp_path, whole, seconds, kills=2)
+    assert sum(seen['kills'].values()) == 2 and seen['ends'] == seen['identical'] and not seen['faults']
+
+def test_no_room_and_no_rights(world, tmp_path):
+    "A full disk at each file, a read-only folder and unreadable annotations are said by name, and nothing is lost"
+    command = faults.COMMANDS['data pack']
+    ends = world/'ends'/'data pack'
+    ends.mkdir(parents=True)
+    whole, _ = faults.undisturbed(command, world, ends/'run')
+    for what in (faults.fill, faults.deny):
+        seen = what('data pack', command, world, tmp_path/what.__name__, whole)
+        assert seen['cases'] >= 2 and seen['cases'] == seen['said'] == seen['identical'], seen['faults']
+
+def test_differences_are_found(tmp_path):
+    "The comparison sees a changed number, a changed weight and a file that is left over, and overlooks durations"
+    from safetensors.torch import save_file
+    def folder(name, score=1., weight=0., seconds=1., extra=False):
+        (at := tmp_path/name).mkdir()
+        (at/'metrics.json').write_text(json.dumps({'mAP': score, 'seconds': seconds}))
+        save_file({'w': torch.full((3,), weight)}, at/'model.safetensors')
+        if extra: (at/'.model.tmp-1').write_text('half')
+        return faults.outcome(at)
+    whole = folder('whole')
+    assert not faults.differences(whole, folder('slow', seconds=9.))
+    assert faults.differences(whole, folder('other', score=2.)) == ['metrics.json']
+    assert faults.differences(whole, folder('weights', weight=1e-7)) == ['model.safetensors']
+    assert faults.differences(whole, folder('left', extra=True)) == ['.model.tmp-1']

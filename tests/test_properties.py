@@ -114,13 +114,13 @@ def test_sigma_and_tau_anywhere(ns, seed, log_sigma, log_tau):
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in [v, a, *lcc.parameters()])
 
-@pytest.mark.parametrize('sigma, tau', [(.1, .1), (-.1, -.1)])
-def test_driven_for_two_thousand_steps(sigma, tau):
+@pytest.mark.parametrize('sigma, tau', [(1., 1.), (-1., -1.)])
+def test_driven_far_out(sigma, tau):
     "A training that pushes sigma and tau one way for ever keeps every weight finite"
     torch.manual_seed(0)
     lcc, (v, a, mask) = LCC(4, proj_dim=2), lcc_inputs([3, 2], 0, d=4)
     optimizer = torch.optim.Adam(lcc.parameters(), lr=1e-3)
-    for _ in range(2000):
+    for _ in range(200):
         optimizer.zero_grad()
         lcc(v.detach(), a.detach(), mask).backward()
         optimizer.step()

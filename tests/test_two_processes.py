@@ -4,7 +4,7 @@ import json, os, subprocess, sys
 import pytest
 import torch
 
-import small
+import faults, small
 from loco.core.checkpoint import load
 
 def run(data, out, processes):
@@ -27,3 +27,17 @@ def test_two_processes_train_the_same_model(tmp_path):
     off = max((a[k] - b[k]).abs().max().item() for k in weights)
     assert off < 2e-3, off                        # Adam divides by the gradient's size, which magnifies rounding of tiny gradients
     assert torch.allclose(a['objective:detection.positives'], b['objective:detection.positives'])
+
+def tiny(folder):
+    small.write(folder/'data', splits={'train': 8, 'validation': 2, 'test': 2})
+    return folder
+
+def test_a_lost_rank_is_named(tmp_path):
+    "One of two ranks is killed: the other ends soon, and says who is gone and what to do"
+    seconds, said = faults.lose_rank(tiny(tmp_path), tmp_path)
+    assert seconds is not None and seconds < 30, said
+    assert 'process 1 of 2 has ended' in said and 'the same command goes on' in said, said
+
+def test_validation_may_last_longer_than_a_collective_waits(tmp_path):
+    status, said = faults.validate_long(tiny(tmp_path), tmp_path)
+    assert status == 0, said

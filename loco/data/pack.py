@@ -178,7 +178,7 @@ def _or_disk_full(partial, need):
     "Turn a full disk into an error that says what to do, and leave nothing behind"
     try: yield
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT): raise
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(e.errno, f"the disk is full: the store needs {need/1e9:.2f} GB there; free some space or choose another folder; nothing was left behind", str(partial)) from None
 

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['open_data', 'training_batches', 'Objective', 'parameter_groups', 'make_optimizer', 'learning_rate', 'seed_step',
-           'Average', 'pick_device', 'processes']
+           'Average', 'pick_device', 'wait_for_all', 'processes']
 
 # %% ../../nbs/3_detector/14_objective.ipynb #db34462d
-import math, os, torch
+import math, os, signal, socket, threading, time, torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from ..core.config import Config, TrainConfig
 from ..data.samples import Batch, VideoDataset, batches
 from ..data.features import open_dataset
@@ -152,6 +153,40 @@ def pick_device(
         raise ValueError(f'train.device is "{name}" but PyTorch sees no CUDA device here; use "cpu" or "auto"')
     return torch.device(name)
 
+# %% ../../nbs/3_detector/14_objective.ipynb #52129e60
+_patient = []     # The group in which a process may wait for a month
+
+def _introduce(world):
+    "Host and process number of every rank; opens the group for long waits"
+    _patient.append(dist.new_group(backend='gloo', timeout=timedelta(days=30)))
+    homes = [None]*world
+    dist.all_gather_object(homes, (socket.gethostname(), os.getpid()), group=_patient[0])
+    return homes
+
+def wait_for_all():
+    "Wait until every process is here, however long one of them takes"
+    if _patient: dist.barrier(_patient[0])
+
+def _main_thread(): return threading.current_thread() is threading.main_thread()      # the only one that may set handlers
+
+def _told_to_end(number, frame):
+    "Handler of SIGTERM: torchrun sends it to all as soon as one has ended, and the others should say which"
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt('SIGTERM')
+
+def _running(pid):
+    "Whether a process of this machine lives; `True` where the system does not tell"
+    try: return ') Z' not in Path(f'/proc/{pid}/stat').read_text()
+    except OSError: return not Path('/proc/self/stat').exists()
+
+def _gone(homes, patience=2.):
+    "Ranks whose process has ended, of those on this machine; its death may take a moment to show"
+    if _main_thread(): signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end, here = time.monotonic() + patience, socket.gethostname()
+    while not (gone := [r for r, (host, pid) in enumerate(homes) if host == here and not _running(pid)]) and time.monotonic() < end: time.sleep(.05)
+    return gone
+
+# %% ../../nbs/3_detector/14_objective.ipynb #52129e62
 @contextmanager
 def processes(
     device:str='auto', # As for `pick_device`
@@ -169,5 +204,14 @@ def processes(
     except dist.DistError as e:
         raise RuntimeError(f'process {rank} waited {timeout:.0f} s for all {world} processes to arrive: check that every one was started '
                            f'with the same MASTER_ADDR and MASTER_PORT ({e})') from e
-    try: yield rank, world, device
-    finally: dist.destroy_process_group()
+    homes, before = _introduce(world), signal.signal(signal.SIGTERM, _told_to_end) if _main_thread() else None
+    try:
+        yield rank, world, device
+        if before is not None: signal.signal(signal.SIGTERM, before)
+    except (RuntimeError, KeyboardInterrupt) as e:
+        if not (gone := _gone(homes)): raise
+        raise RuntimeError(f'process {", ".join(map(str, gone))} of {world} has ended, and process {rank} cannot go on without it (was it killed, for want of memory?): '
+                           'the same command goes on after the last finished epoch') from e
+    finally:
+        _patient.clear()
+        dist.destroy_process_group()

@@ -27,8 +27,9 @@ from ..detection.metric import MeanAP, mean_ap
 from ..core.threads import Pace, threads
 from .init import begin
 from ..model.network import Localizer, make_model
-from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches
+from .objective import Average, Objective, learning_rate, make_optimizer, open_data, pick_device, processes, seed_step, training_batches, wait_for_all
 from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint
+
 
 # %% ../../nbs/workshop/a06_run.ipynb #983ae503
 def _fits(dataset, device):
@@ -275,6 +276,7 @@ def train(
             start = time.perf_counter()
             terms = train_epoch(run, objective, progress=progress and rank == 0)
             row = _row(run, terms, start)
+            wait_for_all()                                   # for the first process validates alone
             run.epoch += 1
             if rank == 0:
                 run.history.append(row)
