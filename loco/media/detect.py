@@ -60,17 +60,23 @@ def video_names(
 def _watcher(model, options):
     return model if isinstance(model, Watcher) else Watcher(model, **options)
 
+def _detect_batch(model, batch, options):
+    from loco.detection.inference import detect
+    return detect(model, batch, **options)
+
 def detect(
-    video, # Path of a media file
+    video, # Path of a media file; or a model, for a batch of features
+    batch=None, # A `loco.data.samples.Batch` where the first is a model: then this is `loco.detection.inference.detect`
     *,
     model=None, # Folder of a run or a model, a Hub repository `owner/name`, or a `Watcher`; the one that comes with the package if `None`
     track=None, # Which sound track, by number from 1 or language
     audio_only:bool=False, # Do without pictures
     video_only:bool=False, # Do without sound
-    **options, # For `Watcher`: `encoder=`, `device=`, `root=`
+    **options, # For `Watcher`: `encoder=`, `device=`, `root=`; for a batch: `cfg=`, `labels=`, `clock=`
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`, falling score
-    "Events of a media file of any length; warns of what was mended, raises `Missing` or `BadInput`"
+    "Events of a media file of any length, or of a batch of features; warns of what was mended, raises `Missing` or `BadInput`"
     import warnings
+    if batch is not None: return _detect_batch(video, batch, options)
     seen = _watcher(model, options)(video, track=track, audio_only=audio_only, video_only=video_only)
     for note in seen.notes: warnings.warn(f"{video}: {note}", stacklevel=2)
     return seen.events
