@@ -44,7 +44,7 @@ class WindowAttention(nn.Module):
         valid:Tensor|None=None, # `(B, T, H)`, True = this head may attend to this key; `mask` if None
     ) -> Tensor: # `(B, T, D)`, zero outside the mask and where no valid key is in reach
         B,T,D = q.shape
-        C,r = self.chunk if torch.compiler.is_exporting() else min(self.chunk, T),self.reach
+        C,r = min(self.chunk, T),self.reach
         split = lambda t,r: overlap(t, C, reach=r).flatten(0,1).unflatten(-1, (self.heads,-1)).transpose(1,2)
         i,j = torch.arange(C, device=q.device)[:,None],torch.arange(C+2*r, device=q.device)
         keys = overlap(mask[...,None] if valid is None else valid, C, reach=r).flatten(0,1).transpose(1,2)

@@ -21,7 +21,7 @@ def position_code(
     "Sinusoidal positional encoding over `sqrt(dim)`"
     steps = mask.shape[1]
     t = torch.arange(steps, device=mask.device)[None]
-    if torch.compiler.is_exporting() or steps > max_steps: t = t * (max_steps / mask.sum(1, keepdim=True).clamp(min=max_steps))
+    if steps > max_steps: t = t * (max_steps / mask.sum(1, keepdim=True).clamp(min=max_steps))
     rate = 10000 ** (-torch.arange(0, dim, 2, device=mask.device) / dim)
     angle = t[..., None] * rate
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2) / dim**0.5
