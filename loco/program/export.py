@@ -77,13 +77,13 @@ def opentad(
 def onnx(
     run:Annotated[Path, typer.Argument(help='Folder of a finished run.', show_default=False)],
     out:Annotated[Optional[Path], typer.Option(help='The file to write.  [dim]\\[default: model.onnx in the run][/dim]', show_default=False)]=None,
-    longest:Annotated[int, typer.Option(help='Longest video, in steps.')]=65536,
+    steps:Annotated[Optional[int], typer.Option(help="Longest video, in steps.  [dim]\\[default: the model's max_steps][/dim]", show_default=False)]=None,
 ):
-    "Write the model as ONNX, for videos of any length, and check it. Needs the extra packages of [bold]pip install 'loco-dave\\[onnx]'[/bold]."
+    "Write the model as ONNX, and check it on videos of three lengths. Needs the extra packages of [bold]pip install 'loco-dave\\[onnx]'[/bold]."
     from loco.training.run import load_run
-    from loco.model.deploy import check_onnx, export_onnx, grain
+    from loco.model.deploy import OnnxModel, check_onnx, export_onnx
     model = load_run(run)[0].cpu()
-    path = export_onnx(model, out or run/'model.onnx', longest=longest)
+    path = export_onnx(model, out or run/'model.onnx', steps=steps)
     off = check_onnx(model, path)
     say(f'{path.stat().st_size/1e6:,.1f} MB in {path}; on three videos it differs from the model by at most {off:.0e}')
-    say(f'It takes lengths that are a multiple of {grain(model)} steps; {path.with_suffix(".json").name} says more')
+    say(f'It takes videos of up to {OnnxModel(path).steps} steps; {path.with_suffix(".json").name} says more')
