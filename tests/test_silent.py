@@ -254,7 +254,8 @@ def test_old_predictions_are_known_by_their_date(world):
     (run/'metrics_test.json').write_text(json.dumps(metrics))
     (run/'predictions_test.json').touch()
     detections_of(run, annotations, subset='test')
-    (run/'model.safetensors').touch()
+    later = (run/'predictions_test.json').stat().st_mtime_ns + 10**9
+    os.utime(run/'model.safetensors', ns=(later, later))
     with pytest.raises(BadInput, match='older than the weights'): detections_of(run, annotations, subset='test')
 
 def test_two_data_sets_of_one_name_are_kept_apart(data, tmp_path):
