@@ -16,7 +16,7 @@ TOOLS := nbs/_tools
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -ra
 FAN := -n $(JOBS) --dist loadgroup --maxschedchunk 1
 
-.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package lab clean
+.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package faults lab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test-site: $(STAMP) browser ## Only the documentation site, in headless Chromium
 
 test-package: $(STAMP) ## Only building and installing the package
 	$(TEST) tests -m package
+
+faults: $(STAMP) ## Kill every command again and again, fill its disk, take its rights; a quarter of an hour, kept in nbs/results/faults.json
+	$(PY) $(TOOLS)/faults.py
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=nbs
