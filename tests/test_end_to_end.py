@@ -37,7 +37,7 @@ def test_train_eval_plot(runs):
     assert all(w in said for w in ('loco', 'base', '0.5', '0.9', 'Avg.'))
     found = read_predictions(runs/'loco'/'predictions_test.json')
     metrics = json.loads((runs/'loco'/'metrics_test.json').read_text())
-    assert len(found['score']) and set(metrics) == {'mAP', *(f'mAP@0.{i}' for i in range(5, 10))}
+    assert len(found['score']) and set(metrics) == {'mAP', *(f'mAP@0.{i}' for i in range(5, 10)), 'of'}
     loco('plot', runs/'loco', runs/'base', '--videos', 2)
     pictures = sorted(p.name for p in (runs/'plots').iterdir())
     assert len(pictures) == 3 and 'curves.png' in pictures

@@ -12,28 +12,24 @@ import torch
 from torch import Tensor
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
-from .files import atomic
+from .errors import BadInput, Missing, Unwritable
+from .files import atomic, parse_json, reading
 
 # %% ../../nbs/workshop/a05_checkpoint.ipynb #9bbfbf75
-def _write(path, tensors, meta):
-    "Write a safetensors file with the mode of any new file; `save_file` by itself leaves it to its owner alone"
-    path.unlink(missing_ok=True); path.touch()
-    mode = path.stat().st_mode
-    save_file(tensors, path, metadata={'loco': json.dumps(meta)})
-    path.chmod(mode)
-
 def save(
     path:str|Path, # File to write, by custom `.safetensors`
     tensors:dict[str,Tensor], # Name to tensor
     *,
     meta=None, # JSON value stored beside them
 ):
-    "Save tensors and a JSON value in one safetensors file, atomically; raises OSError where it cannot be written"
+    "Save tensors and a JSON value in one safetensors file, atomically; raises `Unwritable`, or `BadInput` for a value that is no JSON"
+    try: text = json.dumps(meta)
+    except (TypeError, ValueError, RecursionError) as e: raise BadInput(f'{path} cannot be written: {e}') from None
     tensors = {k: v.detach().cpu().contiguous() for k,v in tensors.items()}
     try:
-        with atomic(path) as tmp: _write(tmp, tensors, meta)
-    except (OSError, SafetensorError) as e:
-        raise OSError(f'{path} could not be written ({e}): is the disk full? What was there before is untouched') from e
+        with atomic(path) as tmp: save_file(tensors, tmp, metadata={'loco': text})
+    except SafetensorError as e:
+        raise Unwritable(f'{path} could not be written ({e}): is the disk full? What was there before is untouched') from e
 
 # %% ../../nbs/workshop/a05_checkpoint.ipynb #6f0f8e28
 def load(
@@ -41,15 +37,12 @@ def load(
     *,
     device:str='cpu', # Where the tensors go
 ) -> tuple[dict[str,Tensor], object]: # Tensors by name, and the JSON value
-    "Load what `save` saved; raises FileNotFoundError, or ValueError for a file that is cut short or foreign"
+    "Load what `save` saved; raises `Missing`, or `BadInput` for a file that is cut short or foreign"
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'{path}: no such checkpoint')
-    try:
+    if not path.is_file(): raise Missing(f'{path}: no such checkpoint')
+    with reading(path, remedy='it was cut short or written by another program: delete it, or copy it again from where it came'):
         with safe_open(path, framework='pt', device=str(device)) as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {}).get('loco', 'null'))
-    except (SafetensorError, json.JSONDecodeError) as e:
-        raise ValueError(f'{path} is not a whole safetensors file ({e}); it was cut short or written by another program: '
-                         'delete it, or copy it again from where it came') from e
+            return {k: f.get_tensor(k) for k in f.keys()}, parse_json((f.metadata() or {}).get('loco', 'null'))
 
 # %% ../../nbs/workshop/a05_checkpoint.ipynb #81499124
 def optimizer_tensors(
@@ -66,9 +59,11 @@ def load_optimizer(
     model:torch.nn.Module, # Model whose weights it steps
     tensors:dict[str,Tensor], # What `optimizer_tensors` returned
 ):
-    "Restore an optimiser's state in place"
+    "Restore an optimiser's state in place; raises `BadInput` for one of other weights"
     weights = dict(model.named_parameters())
     for name,v in tensors.items():
-        n,k = name.rsplit('/', 1)
+        n,_,k = name.rpartition('/')
+        if n not in weights: raise BadInput(f'the optimiser state {name!r:.80} belongs to no weight of this model')
         p = weights[n]
+        if v.shape not in (p.shape, ()): raise BadInput(f'the optimiser state {name!r:.80} is {tuple(v.shape)}, the weight {tuple(p.shape)}')
         optimizer.state[p][k] = v.to(p.device) if k != 'step' or optimizer.defaults.get('fused') else v.clone()

@@ -8,6 +8,8 @@ __all__ = ['Clock']
 # %% ../../nbs/2_grid/03_clock.ipynb #ed7610fc
 import math
 from dataclasses import dataclass
+from .errors import BadInput
+from .files import number
 
 # %% ../../nbs/2_grid/03_clock.ipynb #562d5f7e
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Clock:
     def __post_init__(self):
         for name in ("fps", "window", "stride"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"Clock {name} must be a positive number, got {value}: take it from the features' extraction settings")
+            try: good = 1e-6 < number(value) <= 1e6
+            except ValueError: good = False
+            if not good: raise BadInput(f"Clock {name} must be a positive number up to a million, got {value!r:.40}: take it from the features' extraction settings")
 
     @property
     def step(self) -> float: # Seconds

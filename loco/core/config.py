@@ -11,6 +11,8 @@ import dataclasses, difflib, html, math, os
 from dataclasses import dataclass, field
 from typing import get_origin, get_type_hints
 from .clock import Clock
+from .errors import BadInput
+from .files import read_json, reading
 
 # %% ../../nbs/workshop/a01_config.ipynb #f993db4c
 def opt(
@@ -41,6 +43,7 @@ def _float(v):
 
 def _str(v):
     if not isinstance(v, (str, os.PathLike)): raise TypeError
+    if "\0" in os.fspath(v): raise ValueError
     return os.fspath(v)
 
 def _floats(v):
@@ -56,13 +59,13 @@ def coerce(
     *,
     name:str="value", # Dotted name of the field, for the message
 ):
-    "`value` as `kind`; raises `ValueError` naming the field when it cannot be read so"
+    "`value` as `kind`; raises `BadInput` naming the field when it cannot be read so"
     parse, what = _kinds[get_origin(kind) or kind]
     try: out = parse(value)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise ValueError(f"{name} must be {what}, got {value!r}") from None
+        raise BadInput(f"{name} must be {what}, got {value!r:.60}") from None
     n = len(getattr(kind, "__args__", ()))
-    if n and len(out) != n: raise ValueError(f"{name} must be {n} numbers such as 0.9,1.0, got {value!r}")
+    if n and len(out) != n: raise BadInput(f"{name} must be {n} numbers such as 0.9,1.0, got {value!r:.60}")
     return out
 
 # %% ../../nbs/workshop/a01_config.ipynb #a684176f
@@ -72,14 +75,14 @@ def check_value(
     *,
     name:str="value", # Dotted name of the field, for the message
 ):
-    "Raise `ValueError` when a value breaks its field's rules"
+    "Raise `BadInput` when a value breaks its field's rules"
     if rules["choices"] and value not in rules["choices"]:
-        raise ValueError(f"{name} must be one of {', '.join(rules['choices'])}, got {value!r}")
+        raise BadInput(f"{name} must be one of {', '.join(rules['choices'])}, got {value!r:.60}")
     if not isinstance(value, (int, float)): return
-    if not value > rules["above"]: raise ValueError(f"{name} must be larger than {rules['above']:g}, got {value:g}")
+    if not value > rules["above"]: raise BadInput(f"{name} must be larger than {rules['above']:g}, got {value:g}")
     if not rules["low"] <= value <= rules["high"]:
         most = f" and at most {rules['high']:g}" if rules["high"] < math.inf else ""
-        raise ValueError(f"{name} must be at least {rules['low']:g}{most}, got {value:g}")
+        raise BadInput(f"{name} must be at least {rules['low']:g}{most}, got {value:g}")
 
 # %% ../../nbs/workshop/a01_config.ipynb #888c1eb9
 def nearest(
@@ -87,12 +90,13 @@ def nearest(
     known, # The names there are
     *,
     what:str="field", # What the names are names of
-) -> ValueError: # To be raised
+) -> BadInput: # To be raised
     "The error for an unknown name, with the nearest known one"
+    name = str(name)[:100]
     last = {k.rpartition(".")[2]: k for k in known}
     close = difflib.get_close_matches(name, list(known), n=1) or [last[k] for k in difflib.get_close_matches(name.rpartition(".")[2], last, n=1)]
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(last.values())}"
-    return ValueError(f"unknown {what} {name!r}: {hint}")
+    return BadInput(f"unknown {what} {name!r}: {hint}")
 
 # %% ../../nbs/workshop/a01_config.ipynb #4a51efd3
 class Section:
@@ -111,10 +115,10 @@ class Section:
         "Name of the section inside `Config`, such as `model`"
         return cls.__name__.removesuffix("Config").lower()
 
-    def check(self): "Rules between fields; raises `ValueError`"
+    def check(self): "Rules between fields; raises `BadInput`"
 
     def replace(self, **changes):
-        "Copy with some fields changed; raises `ValueError` on an unknown one"
+        "Copy with some fields changed; raises `BadInput` on an unknown one"
         known = [f"{self.prefix()}.{f.name}" for f in dataclasses.fields(self)]
         for name in changes:
             if f"{self.prefix()}.{name}" not in known: raise nearest(f"{self.prefix()}.{name}", known)
@@ -128,16 +132,17 @@ class DataConfig(Section):
     annotations:str = opt("annotations.json", "Annotation file, inside the folder")
     features:str = opt("features", "Folder of features, inside the folder")
     layout:str = opt("store", "How features are stored: packed, or one of the published flat folders", choices=("store", "onepeace", "i3d-vggish"))
-    fps:float = opt(16.0, "Frames a second at feature extraction", above=0)
-    window:int = opt(16, "Frames that the encoder sees for one segment", low=1)
-    stride:int = opt(4, "Frames from one segment to the next", low=1)
-    max_steps:int = opt(256, "Longest training sequence T in segments; longer videos are cropped", low=1)
+    fps:float = opt(16.0, "Frames a second at feature extraction", above=0, high=1e6)
+    window:int = opt(16, "Frames that the encoder sees for one segment", low=1, high=10**6)
+    stride:int = opt(4, "Frames from one segment to the next", low=1, high=10**6)
+    any_clock:bool = opt(False, "Go on although the features' lengths contradict the clock", ours=True)
+    max_steps:int = opt(256, "Longest training sequence T in segments; longer videos are cropped", low=1, high=10**6)
     crop_ratio:tuple[float, float] = opt((0.9, 1.0), "Share of a training video that the random crop keeps, lowest and highest", ours=True)
     pad:bool = opt(True, "Pad each training batch to max_steps, else to its longest video")
 
     def check(self):
         lo, hi = self.crop_ratio
-        if not 0 < lo <= hi <= 1: raise ValueError(f"data.crop_ratio must satisfy 0 < lowest <= highest <= 1, got {lo:g},{hi:g}")
+        if not 0 < lo <= hi <= 1: raise BadInput(f"data.crop_ratio must satisfy 0 < lowest <= highest <= 1, got {lo:g},{hi:g}")
 
     @property
     def clock(self) -> Clock:
@@ -148,35 +153,35 @@ class DataConfig(Section):
 @dataclass(frozen=True)
 class ModelConfig(Section):
     "The network of Fig. 2, its ablations, and the networks it is compared with"
-    visual_dim:int = opt(doc="Width of the visual features", low=1)
-    audio_dim:int = opt(doc="Width of the audio features", low=1)
-    classes:int = opt(100, "Number of event classes C", low=1)
+    visual_dim:int = opt(doc="Width of the visual features", low=1, high=10**5)
+    audio_dim:int = opt(doc="Width of the audio features", low=1, high=10**5)
+    classes:int = opt(100, "Number of event classes C", low=1, high=10**5)
     system:str = opt("loco", "Which network: LoCo, or one that the paper compares it with (Table 1)", choices=("loco", "actionformer", "tridet", "unav", "uniav"))
-    dim:int = opt(512, "Width D of the model", low=2)
-    heads:int = opt(4, "Attention heads H", low=1)
-    unimodal_blocks:int = opt(2, "Transformer blocks L_u of each modality, before the two meet", low=0)
-    levels:int = opt(6, "Cross-modal levels L_c; each halves the length", low=1)
-    fusion_blocks:int = opt(3, "Transformer blocks of the decoder; three is decoded from Table 3", low=0, ours=True)
-    window:int = opt(8, "Window size W in segments of a level, even (Table 2d)", low=2)
+    dim:int = opt(512, "Width D of the model", low=2, high=10**4)
+    heads:int = opt(4, "Attention heads H", low=1, high=1000)
+    unimodal_blocks:int = opt(2, "Transformer blocks L_u of each modality, before the two meet", low=0, high=100)
+    levels:int = opt(6, "Cross-modal levels L_c; each halves the length", low=1, high=16)
+    fusion_blocks:int = opt(3, "Transformer blocks of the decoder; three is decoded from Table 3", low=0, high=100, ours=True)
+    window:int = opt(8, "Window size W in segments of a level, even (Table 2d)", low=2, high=10**4)
     cross:str = opt("cdp", "How one modality attends to the other (Table 2c); cdp-keys: cdp with one set of windows for keys and values; none: it does not", choices=("cdp", "cdp-keys", "fixed", "global", "none"))
     guided:bool = opt(False, "Who asks in cross-modal attention: true, as in Eq. 6 and 8: the other modality, of a stream's own keys and values; false, unlike them: a stream, of the other's")
     border:bool = opt(False, "A point that `cdp` samples beyond the video is: true: its first or last step; false: no key at all", ours=True)
     pyramid:bool = opt(True, "Use all levels; false: only the first, as the base of Table 3")
     lcc:bool = opt(True, "Correspondence loss in training (Sec. 3.3)")
     target:str = opt("learnable", "Kind of correspondence target G (Table 2b)", choices=("learnable", "fixed", "softened", "diagonal"))
-    sigma:float = opt(1.0, "First value of the target's width sigma (Eq. 3), in segments over sqrt(2)", above=0)
-    tau:float = opt(0.07, "First value of the temperature tau (Eq. 2)", above=0, ours=True)
+    sigma:float = opt(1.0, "First value of the target's width sigma (Eq. 3), in segments over sqrt(2)", above=0, high=1e6)
+    tau:float = opt(0.07, "First value of the temperature tau (Eq. 2)", above=0, high=1e6, ours=True)
     softening:float = opt(0.2, "Mass that the softened target spreads over all other segments", low=0, high=1)
-    lcc_dim:int = opt(256, "Width of the space in which LCC compares the modalities", low=1)
-    max_steps:int = opt(256, "Length up to which position codes are used as they are; interpolated past it", low=1, ours=True)
+    lcc_dim:int = opt(256, "Width of the space in which LCC compares the modalities", low=1, high=10**4)
+    max_steps:int = opt(256, "Length up to which position codes are used as they are; interpolated past it", low=1, high=10**6, ours=True)
     drop_path:float = opt(0.1, "Probability of skipping a branch of a block in training", low=0, high=0.99, ours=True)
-    scale_init:float = opt(1e-4, "First value of the per-channel scale on a branch", above=0, ours=True)
+    scale_init:float = opt(1e-4, "First value of the per-channel scale on a branch", above=0, high=1e6, ours=True)
     prior:float = opt(0.01, "Score of every class before training, through the bias", above=0, high=0.5, ours=True)
-    reach:float = opt(4.0, "Regression range of the first level in grid steps; doubles from level to level", above=0, ours=True)
+    reach:float = opt(4.0, "Regression range of the first level in grid steps; doubles from level to level", above=0, high=1e6, ours=True)
 
     def check(self):
-        if self.dim % 2 or self.dim % self.heads: raise ValueError(f"model.dim must be even and divisible by model.heads, got {self.dim} and {self.heads}")
-        if self.window % 2: raise ValueError(f"model.window must be even (half before, half after a query), got {self.window}")
+        if self.dim % 2 or self.dim % self.heads: raise BadInput(f"model.dim must be even and divisible by model.heads, got {self.dim} and {self.heads}")
+        if self.window % 2: raise BadInput(f"model.window must be even (half before, half after a query), got {self.window}")
 
     @property
     def stages(self) -> int:
@@ -193,35 +198,35 @@ class ModelConfig(Section):
 @dataclass(frozen=True)
 class LossConfig(Section):
     "The training objective"
-    lcc_weight:float = opt(0.1, "Weight alpha of the correspondence loss (Fig. 3)", low=0)
+    lcc_weight:float = opt(0.1, "Weight alpha of the correspondence loss (Fig. 3)", low=0, high=1e9)
     focal_alpha:float = opt(0.25, "Weight of positives in the focal loss; negatives get the rest", low=0, high=1, ours=True)
-    focal_gamma:float = opt(2.0, "Exponent that quiets easy examples in the focal loss", low=0, ours=True)
+    focal_gamma:float = opt(2.0, "Exponent that quiets easy examples in the focal loss", low=0, high=1000, ours=True)
     iou:str = opt("giou", "Regression loss: generalised IoU as in the paper, or distance IoU as in its peers' code", choices=("giou", "diou"))
     momentum:float = opt(0.9, "Momentum of the running mean of positives that both losses are divided by", low=0, high=1, ours=True)
-    positives:float = opt(250.0, "First value of that running mean", above=0, ours=True)
+    positives:float = opt(250.0, "First value of that running mean", above=0, high=1e12, ours=True)
 
 # %% ../../nbs/workshop/a01_config.ipynb #eb280a0d
 @dataclass(frozen=True)
 class InferenceConfig(Section):
     "From scores to events"
     min_score:float = opt(0.001, "Lowest score of a candidate", low=0, high=1, ours=True)
-    top_k:int = opt(2000, "Candidates kept on each level", low=1, ours=True)
-    nms_sigma:float = opt(0.4, "Width of Soft-NMS's Gaussian decay", above=0, ours=True)
+    top_k:int = opt(2000, "Candidates kept on each level", low=1, high=10**7, ours=True)
+    nms_sigma:float = opt(0.4, "Width of Soft-NMS's Gaussian decay", above=0, high=1e6, ours=True)
     nms_min_score:float = opt(0.001, "Score under which Soft-NMS drops a segment", low=0, high=1, ours=True)
-    max_segments:int = opt(100, "Detections kept in each video", low=1, ours=True)
+    max_segments:int = opt(100, "Detections kept in each video", low=1, high=10**7, ours=True)
 
 # %% ../../nbs/workshop/a01_config.ipynb #3c4ffe59
 @dataclass(frozen=True)
 class TrainConfig(Section):
     "The optimiser and its schedule"
-    epochs:int = opt(40, "Epochs of cosine decay, after the warm-up", low=1, ours=True)
-    warmup:int = opt(5, "Epochs of linear warm-up before them", low=0)
-    lr:float = opt(1e-4, "Highest learning rate", above=0)
-    weight_decay:float = opt(1e-4, "Weight decay; that biases, norms and scales are exempt is our choice", low=0)
-    batch:int = opt(16, "Videos in a step, over all processes together", low=1)
-    clip:float = opt(1.0, "Largest norm of the gradient; 0 does not clip", low=0, ours=True)
+    epochs:int = opt(40, "Epochs of cosine decay, after the warm-up", low=1, high=10**6, ours=True)
+    warmup:int = opt(5, "Epochs of linear warm-up before them", low=0, high=10**6)
+    lr:float = opt(1e-4, "Highest learning rate", above=0, high=1e3)
+    weight_decay:float = opt(1e-4, "Weight decay; that biases, norms and scales are exempt is our choice", low=0, high=1e3)
+    batch:int = opt(16, "Videos in a step, over all processes together", low=1, high=10**6)
+    clip:float = opt(1.0, "Largest norm of the gradient; 0 does not clip", low=0, high=1e12, ours=True)
     optimizer:str = opt("adam", "Adam as in the paper, or AdamW as in its peers' code", choices=("adam", "adamw"))
-    seed:int = opt(0, "Seed of weights, order, crops and dropout", low=0, ours=True)
+    seed:int = opt(0, "Seed of weights, order, crops and dropout", low=0, high=2**32 - 1, ours=True)
     ema:float = opt(0.0, "Decay of a moving average of the weights, used for evaluation (0.999 in UnAV's code); 0 keeps none", low=0, high=0.99999, ours=True)
     precision:str = opt("float32", "Arithmetic of the forward pass; losses are always float32", choices=("float32", "bf16"), ours=True)
     device:str = opt("auto", "cpu, cuda, cuda:1 and so on; auto takes a GPU when there is one")
@@ -262,15 +267,15 @@ def schema(
 def parse_overrides(
     args, # Mapping `{"model.cross": "global"}`, or words `["--model.cross", "global", "train.lr=3e-4"]`
 ) -> dict: # Dotted name to value
-    "Overrides as a mapping; raises `ValueError` on a name without a value and on a word that is no setting"
+    "Overrides as a mapping; raises `BadInput` on a name without a value and on a word that is no setting"
     if hasattr(args, "items"): return dict(args)
     out, words = {}, list(args)
     while words:
         word = words.pop(0)
         name, eq, value = word.removeprefix("--").partition("=")
         if not eq:
-            if not word.startswith("--"): raise ValueError(f"unexpected word {word!r}: settings are given as --section.field VALUE (the folder of a run is --out)")
-            if not words or words[0].startswith("--"): raise ValueError(f"--{name} needs a value, for example --{name} VALUE")
+            if not word.startswith("--"): raise BadInput(f"unexpected word {word!r}: settings are given as --section.field VALUE (the folder of a run is --out)")
+            if not words or words[0].startswith("--"): raise BadInput(f"--{name} needs a value, for example --{name} VALUE")
             value = words.pop(0)
         out[name.replace("-", "_")] = value
     return out
@@ -323,7 +328,7 @@ class Config:
         return self.data.clock
 
     def replace(self, **sections):
-        "Copy with whole sections changed; raises `ValueError` on an unknown one"
+        "Copy with whole sections changed; raises `BadInput` on an unknown one"
         for name in sections:
             if name not in _sections: raise nearest(name, _sections, what="section")
         return dataclasses.replace(self, **sections)
@@ -331,7 +336,7 @@ class Config:
     def override(self,
         changes, # As `parse_overrides` takes them
     ) -> "Config":
-        "Copy with single fields changed by dotted name; raises `ValueError` on an unknown name or a bad value"
+        "Copy with single fields changed by dotted name; raises `BadInput` on an unknown name or a bad value"
         known, grouped = [f.name for f in schema()], {}
         for name, value in parse_overrides(changes).items():
             if name not in known: raise nearest(name, known)
@@ -348,23 +353,30 @@ class Config:
     def from_dict(cls,
         d:dict, # As `to_dict` returns; missing fields take their defaults
     ) -> "Config":
-        "Inverse of `to_dict`; raises `ValueError` on unknown, missing or ill-typed fields"
-        if not isinstance(d, dict): raise ValueError(f"settings must be a mapping of sections ({', '.join(_sections)}) to their fields, got {d!r:.60}")
+        "Inverse of `to_dict`; raises `BadInput` on unknown, missing or ill-typed fields"
+        if not isinstance(d, dict): raise BadInput(f"settings must be a mapping of sections ({', '.join(_sections)}) to their fields, got {d!r:.60}")
         for s in d:
             if s not in _sections: raise nearest(s, _sections, what="section")
-            if not isinstance(d[s], dict): raise ValueError(f"section {s!r} must hold fields by name, got {d[s]!r}")
+            if not isinstance(d[s], dict): raise BadInput(f"section {s!r} must hold fields by name, got {d[s]!r}")
         given, known = {f"{s}.{k}" for s in d for k in d[s]}, {f.name: f for f in schema()}
         for name in given - set(known): raise nearest(name, known)
         for f in known.values():
-            if f.value is None and f.name not in given: raise ValueError(f"{f.name} is missing and has no default: {f.doc}")
+            if f.value is None and f.name not in given: raise BadInput(f"{f.name} is missing and has no default: {f.doc}")
         return cls(**{s: kind(**d.get(s, {})) for s, kind in _sections.items()})
+
+    @classmethod
+    def read(cls,
+        path, # JSON file of what `to_dict` returns, such as a run's `run.json`
+    ) -> "Config":
+        "The configuration in a file; raises `Missing` or `BadInput` naming it"
+        with reading(path): return cls.from_dict(read_json(path, kind=dict))
 
     def differences(self,
         saved:dict, # What `to_dict` returned once; settings that are younger than it have their defaults there
         *,
         ignore:tuple=(), # Dotted names that may differ
     ) -> list[str]: # A text such as `"train.epochs: 2 -> 3"` each
-        "Settings that have another value here than in a saved configuration; raises `ValueError` as `from_dict` does"
+        "Settings that have another value here than in a saved configuration; raises `BadInput` as `from_dict` does"
         mine, theirs = self.to_dict(), Config.from_dict(saved).to_dict()
         return [f"{s}.{k}: {theirs[s][k]!r} -> {v!r}" for s in mine for k, v in mine[s].items() if f"{s}.{k}" not in ignore and theirs[s][k] != v]
 
@@ -377,7 +389,7 @@ class Config:
     def preset(cls,
         name:str, # One of `presets()`
     ) -> "Config":
-        "A ready-made config; raises `ValueError` on an unknown name"
+        "A ready-made config; raises `BadInput` on an unknown name"
         if name not in _presets: raise nearest(name, _presets, what="preset")
         return cls.from_dict(_presets[name])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['parts', 'fingerprint', 'Origin', 'differences', 'check_origin', 'read_projection', 'write_projection', 'write_origin',
-           'read_origin']
+           'read_origin', 'origin_of']
 
 # %% ../../nbs/workshop/a02b_origin.ipynb #1553109d
 import hashlib
@@ -134,3 +134,11 @@ def read_origin(
     path = (folder/str(file)).resolve()
     if not path.is_relative_to(folder.resolve().parent): raise BadInput(f"{of_features}: the projection {file!r} lies outside the data set")
     return Origin(encoder, read_projection(path))
+
+# %% ../../nbs/workshop/a02b_origin.ipynb #e60b051d
+def origin_of(
+    features, # A source of features, which may lie in a folder
+) -> Origin|None: # `None` where nothing is known
+    "What made the features of a source"
+    root = getattr(features, "root", None)
+    return None if root is None else read_origin(root)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dataclasses import dataclass
 from ..core.clock import Clock
 from ..core.config import Config
+from ..core.errors import BadInput, Missing
 from .annotations import Annotations
 from .features import FeatureFolder
 from .locate import Located, locate, parallel
@@ -150,8 +151,8 @@ def check(
 ) -> CheckReport:
     "Look at every video of a data set; never raises on bad data, only when there is nothing to look at"
     found = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=clock)
-    if found.annotations is None: raise FileNotFoundError(f"no annotation file in {found.root}: expected annotations.json, or say where it is")
-    if found.features is None: raise FileNotFoundError(f"no features{'' if layout == 'auto' else f' in layout {layout}'} under {found.root}: fetch them with `loco data download`, or say where your own are (visual, audio)")
+    if found.annotations is None: raise Missing(f"no annotation file in {found.root}: expected annotations.json, or say where it is")
+    if found.features is None: raise Missing(f"no features{'' if layout == 'auto' else f' in layout {layout}'} under {found.root}: fetch them with `loco data download`, or say where your own are (visual, audio)")
     known, problems = read_entries(found.annotations)
     if known is None: return CheckReport(found, None, {}, problems, {}, None)
     packed, videos = not isinstance(found.features, FeatureFolder), list(known.duration)
@@ -160,6 +161,7 @@ def check(
     gone = [dict(file=f"{found.features.root}: {m} of {v}", fault="missing", why="is not in the store") for v in videos if v not in rows for m in ("visual", "audio")]
     rows.update({v: gone[2*i:2*i+2] for i, v in enumerate(v for v in videos if v not in rows)})
     timing, steps, ranges = _clock_and_ranges(known, found, _lengths(rows, _modalities(found.features)))
+    if packed and not found.features.sums: problems.append(Problem("no checksums", str(found.features.root), "damage to its arrays could not be noticed"))
     problems += annotation_problems(known) + file_problems(rows) + timing + duplicate_problems(rows, known.subset)
     return CheckReport(found, known, rows, problems + orphan_problems(found.features, known.duration), steps, ranges)
 
@@ -215,7 +217,7 @@ def settings(
     ranges:tuple|None=None, # As `suggest_ranges` gives them; asked for here when `None`
 ) -> dict: # Dotted field to value
     "The configuration fields that a data set decides; raises `ValueError` while clock or annotations are unknown"
-    if found.clock is None or found.annotations is None: raise ValueError(f"{found.root}: clock and annotation file must be known before a model can be trained")
+    if found.clock is None or found.annotations is None: raise BadInput(f"{found.root}: clock and annotation file must be known before a model can be trained")
     a, c, root = Annotations.load(found.annotations), found.clock, found.annotations.parent
     where = Path(store) if store else found.features.root
     inside = where.resolve().is_relative_to(root.resolve())

@@ -19,7 +19,7 @@ from ..core.files import atomic, write_text
 # %% ../../nbs/workshop/a11_download.ipynb #92dfcc78
 repository = "ttgeng233/UnAV-100"
 annotation_name = "unav100_annotations.json"
-words = {"onepeace": ("onepeace",), "i3d-vggish": ("i3d", "rgb", "flow", "vggish")} # In the names of archives, letters and digits only
+words = {"onepeace": ("onepeace",), "i3d-vggish": ("i3d", "rgb", "flow", "vggish", "avfeatures")} # In the names of archives, letters and digits only
 archives = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 @dataclass(frozen=True)

@@ -93,11 +93,11 @@ def _text(path):
     try: return raw.decode(code).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as e: raise BadInput(f"{path}, line {raw[:e.start].count(10) + 1}: byte {e.start} is not UTF-8: save the file as UTF-8") from None
 
-def _package(name, install):
+def _package(name, install, *, extra="labels"):
     "An optional package; raises `NeedsPackage`"
     import importlib
     try: return importlib.import_module(name)
-    except ImportError: raise NeedsPackage(f"this kind of file needs {install}: pip install 'loco-dave[labels]'") from None
+    except ImportError: raise NeedsPackage(f"this kind of file needs {install}: pip install 'loco-dave[{extra}]'") from None
 
 # %% ../../nbs/7_using/50_label_files.ipynb #7250394a
 _columns = dict(video="video video_id videoid file filename file_name path name id clip clip_id segment_id recording vid uri",
@@ -221,7 +221,7 @@ def _read_elan(path, text, video):
         for a, (first, last, value, _) in aligned.items():
             times = [eaf.timeslots.get(o) for o in (first, last)]
             if None in times: out.drop("without times of their own")
-            else: out.add(video, " ".join((value or "").split()) or tier, *((o + origin)/1000 for o in times))
+            else: out.add(video, re.sub(r"\s*[\n\r\t]\s*", " ", value or "").strip() or tier, *((o + origin)/1000 for o in times))
     return out
 
 # %% ../../nbs/7_using/50_label_files.ipynb #b9651563

@@ -6,34 +6,47 @@
 __all__ = ['clocks', 'encoders', 'FolderPair', 'Located', 'locate', 'parallel']
 
 # %% ../../nbs/workshop/a12_locate.ipynb #e6c39b8b
-import functools, multiprocessing, os, threading
+import functools, glob, multiprocessing, os, re, threading
 import numpy as np
 from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from ..core.clock import Clock
 from ..core.config import nearest
-from .features import FeatureFolder, FeatureStore, layouts
+from ..core.errors import BadInput, Missing
+from ..core.files import inside
+from .features import FeatureFolder, FeatureStore, layouts, load_array, readers
 
 # %% ../../nbs/workshop/a12_locate.ipynb #ddcba5aa
 def _template(where):
-    "A path with `{video}` in it: `where` itself, or `where/{video}.npy`"
-    return str(where) if "{video}" in str(where) else str(Path(where)/"{video}.npy")
+    "A path with `{video}` in it: `where` itself, or `where/{video}` with the ending of the files that are there"
+    if "{video}" in str(where): return str(where)
+    if not Path(where).is_dir(): raise Missing(f"no feature folder {where}")
+    return str(Path(where)/("{video}" + next((end for end in (".npy", *readers) if next(Path(where).rglob(f"*{end}"), None)), ".npy")))
 
 def _files(template):
-    "Video to file, for all files that fit a template"
-    folder, name = Path(template).parent, Path(template).name
-    before, after = name.split("{video}")
-    if not folder.is_dir(): raise FileNotFoundError(f"no feature folder {folder}")
-    return {p.name[len(before):len(p.name) - len(after)]: p for p in sorted(folder.glob(before + "*" + after))}
+    "Video to file, for all files that fit a template; `{video}` may be a folder, and stand in it more than once"
+    before, *others = Path(template).as_posix().split("{video}")
+    folder = Path(before + "x").parent
+    if not folder.is_dir(): raise Missing(f"no feature folder {folder}")
+    name = re.compile(re.escape(before) + "(?P<video>.+?)" + "(?P=video)".join(map(re.escape, others)))
+    flat = glob.iglob("*".join(map(glob.escape, (before, *others))))
+    fits = lambda paths: {m["video"]: Path(p) for p in sorted(paths) if (m := name.fullmatch(Path(p).as_posix()))}
+    return fits(flat) or fits(map(str, folder.rglob("*" + glob.escape(Path(template).suffix))))
 
 def _width(template):
-    "Width of the first readable file"
+    "Width of the first readable files: the side that they have in common, where lengths differ"
+    shapes, fault = [], None
     for p in _files(template).values():
-        try: x = np.load(p, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError): continue
-        if x.ndim == 2: return x.shape[1]
-    raise FileNotFoundError(f"no readable file like {template}: say where the features are as a folder of VIDEO.npy, or as a path with {{video}} in it")
+        try: x = load_array(p, mmap=True)
+        except (OSError, ValueError, ImportError) as e: fault = fault or e; continue
+        x = x[0] if x.ndim == 3 and len(x) == 1 else x
+        if x.ndim == 2: shapes.append(x.shape)
+        if len(shapes) == 8: break
+    if not shapes: raise BadInput(str(fault)) if fault else Missing(f"no readable file like {template}: say where the features are as a folder of VIDEO.npy, or as a path with {{video}} in it")
+    first, second = (len({s[i] for s in shapes}) for i in (0, 1))
+    return shapes[0][0] if first == 1 < second else shapes[0][1]
+
 
 # %% ../../nbs/workshop/a12_locate.ipynb #9a030cae
 class FolderPair(FeatureFolder):
@@ -50,6 +63,7 @@ class FolderPair(FeatureFolder):
         video:str, # Video id
     ) -> list: # Path and width of each file
         "Files that hold a video's features"
+        inside("the features' folder", video)
         return [(Path(t.replace("{video}", video)), d) for t, d in zip(self.templates, (self.visual_dim, self.audio_dim))]
 
     def __len__(self): return len(_files(self.templates[0]))
@@ -71,7 +85,7 @@ class Located:
 def _published(root, layout):
     "The folder under `root` with files of a published layout, or `None`"
     ends = [e for e, _ in layouts[layout][0] + layouts[layout][1]]
-    for p in (root/layout, root/"features", root):
+    for p in (root/layout, root/"features", root/"av_features", root):
         if p.is_dir() and any(next(p.glob(f"*{e}.npy"), None) for e in ends): return p
 
 def _store(root): return next((p for p in (root, root/"features") if (p/"manifest.json").is_file()), None)
@@ -79,7 +93,7 @@ def _store(root): return next((p for p in (root, root/"features") if (p/"manifes
 def _features(root, layout, visual, audio):
     "Layout and feature source, recognised by their files where the layout is `auto`"
     if visual or audio:
-        if not (visual and audio): raise ValueError("give both folders, one of visual and one of audio features")
+        if not (visual and audio): raise BadInput("give both folders, one of visual and one of audio features")
         return "folders", FolderPair(visual, audio)
     if layout in ("auto", "store") and _store(root): return "store", FeatureStore(_store(root))
     for name in layouts:
@@ -92,9 +106,9 @@ def _annotation_file(root, given):
     "The annotation file: the one given, or one with a usual name in the folder or above it"
     names = ("annotations.json", "unav100_annotations.json")
     if given: tries = [Path(given), root/given]
-    else: tries = [p/n for p in (root, root.parent) for n in names]
+    else: tries = [p/n for p in (root, root/"annotations", root.parent) for n in names]
     found = next((p for p in tries if p.is_file()), None)
-    if given and not found: raise FileNotFoundError(f"no annotation file {given}")
+    if given and not found: raise Missing(f"no annotation file {given}")
     return found
 
 # %% ../../nbs/workshop/a12_locate.ipynb #5913d07f
@@ -110,7 +124,7 @@ def locate(
     "Find features, annotations and clock of a data set; raises `FileNotFoundError` when there is no such folder"
     kinds, root = ("auto", *layouts, "folders", "store"), Path(root).expanduser()
     if layout not in kinds: raise nearest(layout, kinds, what="feature layout")
-    if not root.is_dir(): raise FileNotFoundError(f"no folder {root}: say where the data set is")
+    if not root.is_dir(): raise Missing(f"no folder {root}: say where the data set is")
     kind, features = _features(root, layout, visual, audio)
     known = features.clock if kind == "store" and features else clocks.get(kind)
     return Located(root, kind, features, _annotation_file(root, annotations), clock or known)

@@ -12,8 +12,9 @@ from pathlib import Path
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ..core.config import nearest
+from ..core.errors import BadInput
 from .annotations import Annotations
-from .features import FeatureFolder, FeatureStore, align, encode, read_npy, store_format
+from .features import FeatureFolder, FeatureStore, align, check_clock, checksum, encode, read_features, store_format
 from .locate import Located, encoders, parallel
 from ..core.files import check_replaceable, read_json, replace_folder, write_json
 
@@ -24,12 +25,14 @@ def _stamp(paths):
     return zlib.crc32(repr(facts).encode()) | 1
 
 def _header_job(job):
-    "Length of a video's features and stamp of its files, or what is wrong with them"
+    "Length of a video's features, stamp of its files and how many steps are trimmed, or what is wrong with them"
     features, video = job
-    paths = features.paths(video)
-    try: x, = align([read_npy(p, dim=d, mmap=True) for p, d in paths], where=f"video {video!r}")[:1]
+    try:
+        paths = features.paths(video)
+        arrays = [read_features(p, dim=d, mmap=True) for p, d in paths]
+        n = len(align(arrays, where=f"video {video!r}")[0])
     except (OSError, ValueError) as e: return str(e)
-    return len(x), _stamp([p for p, _ in paths])
+    return n, _stamp([p for p, _ in paths]), max(map(len, arrays)) - n
 
 # %% ../../nbs/workshop/a14_pack.ipynb #a3f7be6b
 def plan_store(
@@ -38,20 +41,28 @@ def plan_store(
     dtype:str="float16", # `float16` or `float32`
     workers:int=1, # Processes
     progress:bool=False, # Show a progress bar
-) -> dict: # Manifest without checksums, and `stamps` of the source files
+    any_clock:bool=False, # Pack although the lengths contradict the clock
+) -> dict: # Manifest without checksums; `stamps` of the source files, and the steps `trimmed` of each video
     "Read all headers and lay out the store; raises `ValueError` naming what cannot be packed"
     if dtype not in ("float16", "float32"): raise nearest(dtype, ("float16", "float32"), what="dtype")
-    if not isinstance(found.features, FeatureFolder): raise ValueError(f"{found.root} has no feature files to pack in layout {found.layout}: a store is packed already")
-    if found.clock is None: raise ValueError("the clock of these features is not known: give fps, window and stride; `loco data check` estimates them")
+    if not isinstance(found.features, FeatureFolder): raise BadInput(f"{found.root} has no feature files to pack in layout {found.layout}: a store is packed already")
+    if found.clock is None: raise BadInput("the clock of these features is not known: give fps, window and stride; `loco data check` estimates them")
     if found.annotations is None: raise FileNotFoundError(f"no annotation file in {found.root}: the store holds the videos that it lists")
-    videos = list(Annotations.load(found.annotations).duration)
+    annotations = Annotations.load(found.annotations)
+    videos = list(annotations.duration)
     facts = dict(zip(videos, parallel(_header_job, [(found.features, v) for v in videos], workers=workers, progress=progress, desc="read headers")))
     bad = {v: x for v, x in facts.items() if isinstance(x, str)}
-    if bad: raise ValueError(f"{len(bad)} of {len(videos)} videos cannot be packed, the first because: {next(iter(bad.values()))}\n`loco data check` lists them all; with --clean FILE it writes an annotation file without them")
-    firsts = np.cumsum([0] + [n for n, _ in facts.values()]).tolist()
+    if bad: raise BadInput(f"{len(bad)} of {len(videos)} videos cannot be packed, the first because: {next(iter(bad.values()))}\n`loco data check` lists them all; with --clean FILE it writes an annotation file without them")
+    if not any_clock: check_clock(annotations, found.features, found.clock, remedy="give the right --fps, --window and --stride, or say --any-clock if these are right")
+    firsts = np.cumsum([0] + [n for n, *_ in facts.values()]).tolist()
     names = encoders.get(found.layout, ("", ""))
     meta = {m: dict(encoder=e, dim=d, dtype=dtype, scale=None) for m, e, d in zip(("visual", "audio"), names, (found.features.visual_dim, found.features.audio_dim))}
-    return dict(format=store_format, clock=dataclasses.asdict(found.clock), **_simulated(found, meta), videos={v: [f, n] for (v, (n, _)), f in zip(facts.items(), firsts)}, stamps=[s for _, s in facts.values()])
+    return dict(format=store_format, clock=dataclasses.asdict(found.clock), **_simulated(found, meta), videos={v: [f, n] for (v, (n, *_)), f in zip(facts.items(), firsts)},
+                stamps=[s for _, s, _ in facts.values()], trimmed=[t for *_, t in facts.values()])
+
+def _manifest(plan):
+    "What of a plan goes into the store"
+    return {k: v for k, v in plan.items() if k not in ("stamps", "trimmed")}
 
 def _simulated(found, meta):
     "Carry a note that features are simulated over into the store"
@@ -95,7 +106,7 @@ def _sizes(plan):
 
 def _begin(partial, plan):
     "Make the work folder, or keep what an earlier attempt left in it if that was for the same plan"
-    what = {k: v for k, v in plan.items() if k != "stamps"}
+    what = _manifest(plan)
     try: same = read_json(partial/"plan.json") == what
     except (FileNotFoundError, ValueError): same = False
     if same: return
@@ -115,18 +126,18 @@ def _pack_job(job):
     partial, features, video, i, first, steps, stamp, plan = job
     sums = []
     for m, x in zip(("visual", "audio"), features[video]):
-        if len(x) != steps: raise ValueError(f"{features.root}, video {video!r}: {len(x)} steps, {steps} a moment ago: files change while they are packed")
+        if len(x) != steps: raise BadInput(f"{features.root}, video {video!r}: {len(x)} steps, {steps} a moment ago: files change while they are packed")
         with np.errstate(over="ignore"): y = np.ascontiguousarray(encode(x, dtype=plan[m]["dtype"]))
-        if not np.isfinite(y).all(): raise ValueError(f"{features.root}, video {video!r}: {m} features reach {np.abs(x).max():g}, too large for {plan[m]['dtype']}: pack as float32")
+        if not np.isfinite(y).all(): raise BadInput(f"{features.root}, video {video!r}: {m} features reach {np.abs(x).max():g}, too large for {plan[m]['dtype']}: pack as float32")
         _write_at(partial/"store"/f"{m}.npy", y, plan[m]["head"] + first*y.strides[0])
-        sums.append(zlib.crc32(y))
+        sums.append(checksum(y))
     _write_at(partial/"records", np.array([(stamp, *sums)], _record), i*_record.itemsize)
 
 def _verify_job(job):
     "Whether a video reads back as it was written"
     partial, features, video, i, first, steps, stamp, plan, record = job
     read = {m: np.load(partial/"store"/f"{m}.npy", mmap_mode="r")[first:first+steps] for m in ("visual", "audio")}
-    return record == (stamp, *(zlib.crc32(np.ascontiguousarray(x)) for x in read.values()))
+    return record == (stamp, *map(checksum, read.values()))
 
 # %% ../../nbs/workshop/a14_pack.ipynb #11e156bb
 def _jobs(partial, found, plan):
@@ -175,7 +186,7 @@ def _or_disk_full(partial, need):
 def _finish(partial, out, plan):
     "Write the manifest, make everything durable, and let the store appear"
     sums = _records(partial)
-    manifest = {k: v for k, v in plan.items() if k != "stamps"} | dict(crc32={v: [int(r["visual"]), int(r["audio"])] for v, r in zip(plan["videos"], sums)})
+    manifest = _manifest(plan) | dict(crc32={v: [int(r["visual"]), int(r["audio"])] for v, r in zip(plan["videos"], sums)})
     write_json(partial/"store"/"manifest.json", manifest)
     replace_folder(out, partial/"store")
     shutil.rmtree(partial)
@@ -189,14 +200,23 @@ class Packed:
     steps:int # Segments in it
     bytes:int # Size of both arrays
     earlier:int # Videos that an earlier, interrupted attempt had packed
+    trimmed:int=0 # Videos of which one modality was longer and lost its last steps
 
-def _current(out, plan, found):
-    "Whether a finished store is there already, of the same plan and newer than its sources"
+def _same_job(job):
+    "Whether a video's source and its rows in a store are both what the store says was written"
+    store, features, video, first, steps, dtype, sums = job
+    read = [np.load(store/f"{m}.npy", mmap_mode="r")[first:first+steps] for m in ("visual", "audio")]
+    try: source = [encode(x, dtype=dtype) for x in features[video]]
+    except (OSError, ValueError): return False
+    return [*map(checksum, read)] == sums == [*map(checksum, source)]
+
+def _current(out, plan, found, workers, progress):
+    "Whether a finished store of the same plan and content is there already"
     try: have = FeatureStore(out).manifest
     except (FileNotFoundError, ValueError): return False
-    if any(have.get(k) != plan[k] for k in plan if k != "stamps"): return False
-    made = (out/"manifest.json").stat().st_mtime_ns
-    return all(p.stat().st_mtime_ns <= made for v in plan["videos"] for p, _ in found.features.paths(v))
+    if any(have.get(k) != v for k, v in _manifest(plan).items()) or "crc32" not in have: return False
+    jobs = [(out, found.features, v, *rows, plan["visual"]["dtype"], have["crc32"][v]) for v, rows in plan["videos"].items()]
+    return all(parallel(_same_job, jobs, workers=workers, progress=progress, desc="compare"))
 
 def pack(
     found:Located, # What to pack, from `locate`
@@ -205,19 +225,21 @@ def pack(
     dtype:str="float16", # `float16` or `float32`
     workers:int=1, # Processes
     progress:bool=False, # Show progress bars
+    any_clock:bool=False, # Pack although the lengths contradict the clock
 ) -> Packed:
     "Pack features into a store; interrupted at any moment, the same call continues; raises `ValueError` or `OSError`"
     out = Path(out)
     check_replaceable(out, mark="manifest.json")
-    partial, plan = out.with_name(out.name + ".partial"), plan_store(found, dtype=dtype, workers=workers, progress=progress)
+    partial, plan = out.with_name(out.name + ".partial"), plan_store(found, dtype=dtype, workers=workers, progress=progress, any_clock=any_clock)
     need, facts = sum(s for _, s in _sizes(plan).values()), (len(plan["videos"]), sum(n for _, n in plan["videos"].values()))
+    trimmed = sum(map(bool, plan["trimmed"]))
     with _locked(partial), _or_disk_full(partial, need):
-        if _current(out, plan, found):
+        if _current(out, plan, found, workers, progress):
             shutil.rmtree(partial)
-            return Packed(out, *facts, need, facts[0])
+            return Packed(out, *facts, need, facts[0], trimmed)
         if not (partial/"plan.json").is_file() and shutil.disk_usage(partial).free < need: raise OSError(errno.ENOSPC, "")
         _begin(partial, plan)
         try: earlier = _fill(partial, found, plan, workers, progress)
-        except ValueError as e: raise ValueError(f"{e}\nWhat is packed so far stays in {partial}: repair the file and pack again, and it goes on from there") from None
+        except ValueError as e: raise BadInput(f"{e}\nWhat is packed so far stays in {partial}: repair the file and pack again, and it goes on from there") from None
         _finish(partial, out, plan)
-    return Packed(out, *facts, need, earlier)
+    return Packed(out, *facts, need, earlier, trimmed)

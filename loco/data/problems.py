@@ -13,8 +13,8 @@ import numpy as np
 from pathlib import Path
 from dataclasses import dataclass
 from ..core.clock import Clock
-from .annotations import Annotations
-from .features import FeatureFolder, FeatureStore, max_gap
+from .annotations import Annotations, look_alikes
+from .features import FeatureFolder, FeatureStore, allowed_gap, checksum, load_array, max_gap, upright
 from .locate import _files
 from ..core.files import read_json
 
@@ -31,13 +31,15 @@ def inspect_array(
 
 # %% ../../nbs/workshop/a13_problems.ipynb #970967e7
 def inspect_file(
-    path, # `.npy` file
+    path, # Feature file
+    *,
+    dim:int|None=None, # Width it should have, by which a transposed array is known
 ) -> dict: # As `inspect_array`, with `file`; or `file`, `fault` and `why`
     "What there is to say about one feature file"
     about = dict(file=str(path))
-    try: x = np.load(path, allow_pickle=False)
-    except FileNotFoundError: return about | dict(fault="missing", why="there is no such file")
-    except (OSError, ValueError, EOFError) as e: return about | dict(fault="unreadable", why=f"truncated, or not a .npy file ({str(e).split('. ')[0]})")
+    if not Path(path).is_file(): return about | dict(fault="missing", why="there is no such file")
+    try: x = upright(load_array(Path(path)), dim=dim)
+    except (OSError, ValueError, ImportError) as e: return about | dict(fault="unreadable", why=str(e).removeprefix(f"{path} "))
     if x.ndim != 2 or 0 in x.shape: return about | dict(fault="shape", why=f"has shape {x.shape}, not (T, D)")
     if x.dtype.kind != "f": return about | dict(fault="dtype", why=f"holds {x.dtype}, not floating-point numbers")
     return about | inspect_array(x)
@@ -57,7 +59,8 @@ def _store_rows(root, video):
     (first, n), sums = store.index[video], store.manifest.get("crc32", {}).get(video)
     for i, m in enumerate(("visual", "audio")):
         row = dict(file=f"{root}/{m}.npy", **inspect_array(getattr(store, m)[first:first+n]))
-        out.append(row if not sums or sums[i] == row["crc"] else dict(file=row["file"], fault="checksum", why="differs from what was packed"))
+        same = not sums or sums[i] == checksum(getattr(store, m)[first:first+n], store.manifest[m].get("scale"))
+        out.append(row if same else dict(file=row["file"], fault="checksum", why="differs from what was packed"))
     return out
 
 # %% ../../nbs/workshop/a13_problems.ipynb #3d51ee4b
@@ -68,9 +71,10 @@ def inspect_video(
     source, video = job
     if not isinstance(source, FeatureFolder): return _store_rows(source, video)
     wide = [d for _, d in source.visual + source.audio]
-    rows = [inspect_file(p) for p, _ in source.paths(video)]
+    try: rows = [inspect_file(p, dim=d) for p, d in source.paths(video)]
+    except ValueError as e: return [dict(file=f"{video}: {end or m}", fault="unreadable", why=str(e)) for m, end in zip(_modalities(source), (e for e, _ in source.visual + source.audio))]
     for row, d in zip(rows, wide):
-        if row.get("dim", d) != d: row.update(fault="width", why=f"is {row['dim']} wide, {'transposed? ' if row['steps'] == d else ''}expected {d}")
+        if row.get("dim", d) != d: row.update(fault="width", why=f"is {row['dim']} wide, expected {d}")
     return rows
 
 # %% ../../nbs/workshop/a13_problems.ipynb #a677e5b6
@@ -85,8 +89,13 @@ kinds = { # Kind of problem: level, what to do about it
     "checksum": ("error", "the store was damaged after packing: pack it again"),
     "apart": ("error", "extract both modalities with the same window and stride"),
     "clock": ("error", "give the clock that the features were extracted with (--fps, --window, --stride)"),
+    "label": ("warning", "one class or two? write the labels alike where one is meant"),
+    "tolerated": ("warning", "nothing need be done: this is how the program reads the file"),
+    "trimmed": ("warning", "nothing need be done: the longer modality loses its last steps"),
+    "no checksums": ("warning", "a store from before there were any: pack it again, so that damage is noticed"),
+    "no test": ("warning", "training needs none; `loco eval` then wants --split validation"),
     "uncovered": ("error", "the features end before most of the event: extract the whole video"),
-    "split": ("error", "name the splits train, validation and test in the annotation file"),
+    "split": ("error", "name the splits train and validation (and test) in the annotation file"),
     "no events": ("error", "annotate some, or move videos that have events to this split"),
     "length": ("warning", "see whether the whole video was extracted"),
     "constant": ("warning", "a silent or black video? otherwise extract it again"),
@@ -133,11 +142,14 @@ def annotation_problems(
 ) -> list: # Problems
     "Splits that training needs and classes that it cannot learn"
     have, out = set(annotations.subset.values()), []
-    for name in ("train", "validation", "test"):
+    if "test" not in have: out.append(Problem("no test", "test", "no video is in this split"))
+    for name in ("train", "validation"):
         if name not in have: out.append(Problem("split", name, f"no video is in this split; there are {', '.join(sorted(map(str, have)))}"))
     for name in sorted(map(str, have - {"train", "validation", "test"})): out.append(Problem("split", name, "training never reads a split of this name"))
     events = {s: annotations.table(s)["label"] for s in ("train", "validation") if s in have}
     out += [Problem("no events", s, f"none of its {len(annotations.videos(s)):,} videos has an event") for s, labels in events.items() if not len(labels)]
+    out += [Problem("label", b, f"looks like {a!r}, and is a class of its own") for a, b in look_alikes(annotations.labels)]
+    out += [Problem("tolerated", "annotations", o) for o in annotations.notes if "look alike" not in o]
     learned = set(events.get("train", ()))
     return out + [Problem("class", label, "has no event in the training split") for label in annotations.labels if label not in learned]
 
@@ -209,7 +221,9 @@ def file_problems(
         out += [Problem("not finite", r["file"], f"video {v}: {r['bad']:,} NaN or infinite, the first at step {r['at'][0]}, dimension {r['at'][1]}") for r in files if r.get("bad")]
         out += [Problem("constant", r["file"], f"video {v}: all {r['steps']} steps are the same") for r in files if r.get("constant")]
         t = [r["steps"] for r in files if "steps" in r]
-        if t and max(t) - min(t) > max_gap: out.append(Problem("apart", v, f"{' and '.join(map(str, t))} steps, more than {max_gap} apart"))
+        gap, most = (max(t) - min(t), allowed_gap(max(t))) if t else (0, 0)
+        if gap > most: out.append(Problem("apart", v, f"{' and '.join(map(str, t))} steps, more than {most} apart"))
+        elif gap > max_gap: out.append(Problem("trimmed", v, f"{' and '.join(map(str, t))} steps: the last {gap} are not used"))
     return out
 
 # %% ../../nbs/workshop/a13_problems.ipynb #1439aa95

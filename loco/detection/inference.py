@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from ..core.clock import Clock
 from ..core.config import InferenceConfig
-from ..core.files import read_json, write_json
+from ..core.errors import BadInput
+from ..core.files import number, read_json, reading, write_json
 from ..model.network import LoCo, Output
 from .chunks import Flow
 from .nms import soft_nms
@@ -164,16 +165,16 @@ def check_detections(
     *,
     where:str="detections", # What the message calls them
 ) -> dict: # Columns as arrays
-    "Columns of equal length with finite times, start before end and scores in [0, 1]; raises ValueError otherwise"
-    if missing := [k for k in _columns if k not in detections]: raise ValueError(f"{where} lack the columns {missing}")
+    "Columns of equal length with finite times, start before end and scores in [0, 1]; raises `BadInput` otherwise"
+    if missing := [k for k in _columns if k not in detections]: raise BadInput(f"{where} lack the columns {missing}")
     cols = {k: np.asarray(detections[k], dtype=object if k in _columns[:2] else np.float64) for k in _columns}
     if len({len(v) for v in cols.values()}) > 1:
-        raise ValueError(f"columns of {where} differ in length: { {k: len(v) for k, v in cols.items()} }")
+        raise BadInput(f"columns of {where} differ in length: { {k: len(v) for k, v in cols.items()} }")
     start, end, score = (cols[k] for k in _columns[2:])
     good = np.isfinite(start) & np.isfinite(end) & (start < end) & (score >= 0) & (score <= 1)
     if not good.all():
         i = int(np.flatnonzero(~good)[0])
-        raise ValueError(f"{where}: row {i} (video {cols['video'][i]}) has start {start[i]}, end {end[i]}, score {score[i]}; "
+        raise BadInput(f"{where}: row {i} (video {cols['video'][i]}) has start {start[i]}, end {end[i]}, score {score[i]}; "
                          "start must come before end and the score lie in [0, 1]")
     return cols
 
@@ -184,7 +185,7 @@ def write_predictions(
     *,
     videos=(), # Videos that are listed even if nothing was detected in them
 ):
-    "Write detections as ActivityNet JSON, atomically; raises ValueError on invalid ones"
+    "Write detections as ActivityNet JSON, atomically; raises `BadInput` on invalid ones, `Unwritable` where the disk says so"
     cols = check_detections(detections)
     results = {str(v): [] for v in videos}
     for video, label, start, end, score in zip(*(cols[k] for k in _columns)):
@@ -192,14 +193,21 @@ def write_predictions(
             {"label": str(label), "score": score, "segment": [start, end]})
     write_json(path, {"version": "loco-1", "results": results, "external_data": {}}, indent=None)
 
+def _detection(video, d, path):
+    "One detection of a file as a row; raises `BadInput`"
+    try: (start, end), label, score = d["segment"], d["label"], number(d["score"])
+    except (KeyError, TypeError, ValueError, IndexError): start = None
+    if start is None or isinstance(d["segment"], (str, dict)) or not isinstance(label, str):
+        raise BadInput(f"{path}: video {video!r}: {d!r:.200} is no detection: it needs 'label' (text), 'score' (a number) and 'segment': [start, end]")
+    return video, label, number(start), number(end), score
+
 def read_predictions(
     path:str|Path, # ActivityNet JSON, ours or another program's
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`
-    "Read detections; raises FileNotFoundError, or ValueError saying what is wrong with the file"
-    data = read_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("results"), dict):
-        raise ValueError(f"{path} holds no predictions: expected {{'results': {{video: [{{'label', 'score', 'segment'}}]}}}}")
-    try: rows = [(v, d["label"], *map(float, d["segment"]), float(d["score"])) for v, ds in data["results"].items() for d in ds]
-    except (KeyError, TypeError, ValueError) as e: raise ValueError(
-        f"{path}: a detection lacks label, score or a segment of two numbers ({type(e).__name__}: {e})") from e
-    return check_detections(dict(zip(_columns, zip(*rows) if rows else ((),)*5)), where=str(path))
+    "Read detections; raises `Missing`, or `BadInput` saying what is wrong with the file"
+    with reading(path):
+        results = read_json(path, kind=dict).get("results")
+        if not isinstance(results, dict) or not all(isinstance(o, list) for o in results.values()):
+            raise BadInput(f"{path} holds no predictions: expected {{'results': {{video: [{{'label', 'score', 'segment'}}]}}}}")
+        rows = [_detection(v, d, path) for v, ds in results.items() for d in ds]
+        return check_detections(dict(zip(_columns, zip(*rows) if rows else ((),)*5)), where=str(path))

@@ -8,7 +8,9 @@ __all__ = ['average_precision', 'segment_iou', 'propose', 'overlapping', 'MeanAP
 # %% ../../nbs/3_detector/12_map.ipynb #7e3eb5ac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import warnings
 import numpy as np
+from ..core.errors import BadInput
 
 # %% ../../nbs/3_detector/12_map.ipynb #1ec42c5e
 def average_precision(
@@ -101,22 +103,30 @@ class MeanAP:
 def _columns(data, names, what):
     if not hasattr(data, 'keys'): raise TypeError(f"{what} must be a mapping of columns or a DataFrame, got {type(data).__name__}")
     missing = [o for o in names if o not in data.keys()]
-    if missing: raise ValueError(f"{what}: no column {', '.join(missing)}; need {', '.join(names)}, have {', '.join(map(str, data.keys())) or 'none'}")
+    if missing: raise BadInput(f"{what}: no column {', '.join(missing)}; need {', '.join(names)}, have {', '.join(map(str, data.keys())) or 'none'}")
     cols = {o: np.asarray(data[o], dtype=None if o in ('video', 'label') else float) for o in names}
-    if len({len(c) for c in cols.values()}) > 1: raise ValueError(f"{what}: columns differ in length, {({o: len(c) for o,c in cols.items()})}")
+    if len({len(c) for c in cols.values()}) > 1: raise BadInput(f"{what}: columns differ in length, {({o: len(c) for o,c in cols.items()})}")
     for o in names[2:]:
-        if not np.isfinite(cols[o]).all(): raise ValueError(f"{what}: {o} is not finite in row {np.argmin(np.isfinite(cols[o]))}")
+        if not np.isfinite(cols[o]).all(): raise BadInput(f"{what}: {o} is not finite in row {np.argmin(np.isfinite(cols[o]))}")
     bad = cols['start'] > cols['end']
-    if bad.any(): raise ValueError(f"{what}: row {bad.argmax()} ends before it starts")
+    if bad.any(): raise BadInput(f"{what}: row {bad.argmax()} ends before it starts")
     return cols
 
+def _check_names(gt, det, column, known):
+    "Raise where the names in a column of detections are all strange to the ground truth, warn where most are"
+    have, found = (list(dict.fromkeys(d[column].tolist())) for d in (gt, det))
+    strange = [o for o in found if o not in set(have if known is None else known)]
+    says = f"{len(strange)} of the {len(found)} {column}s among the detections are not in the ground truth, such as {strange[0]!r}; it has {have[0]!r}" if strange else ''
+    if found and len(strange) == len(found): raise BadInput(f"{says}: are these two files of one data set, with the same names?")
+    if 2*len(strange) > len(found): warnings.warn(f"{says}: what is unknown there counts as false, or not at all", stacklevel=3)
+
 def _numbered(cols, videos, classes, what, *, strict):
-    "Class number, key and segment of each row; -1 for what is unknown"
+    "Class number, key and segment of each row; -1 for an unknown class"
     number = lambda values, table: np.fromiter(map(table.get, values.tolist(), [-1]*len(values)), np.int64, len(values))
     video,label = number(cols['video'], videos), number(cols['label'], classes)
     bad = label < 0
-    if strict and bad.any(): raise ValueError(f"{what}: '{cols['label'][bad.argmax()]}' in row {bad.argmax()} is not one of the {len(classes)} labels")
-    key = np.where(bad | (video < 0), -1, video*len(classes) + label)
+    if strict and bad.any(): raise BadInput(f"{what}: '{cols['label'][bad.argmax()]}' in row {bad.argmax()} is not one of the {len(classes)} labels")
+    key = np.where(bad, -1, video*len(classes) + label)
     return {'class': label, 'key': key, 'segment': np.stack([cols['start'], cols['end']], -1)}
 
 # %% ../../nbs/3_detector/12_map.ipynb #aec0197a
@@ -126,19 +136,22 @@ def mean_ap(
     *,
     thresholds:Sequence=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), # IoU from which a detection may be right
     labels:Sequence|None=None, # All class names, to refuse any other; those of the ground truth if none, other detections then do not count
+    videos:Sequence|None=None, # All videos that were looked at, those without events too; those of the ground truth if none
 ) -> MeanAP: # `.average`, `.at[0.5]`, `.per_class`
-    "mAP by the ActivityNet protocol; raises `ValueError` on missing columns, NaN, labels not in `labels`, `labels` that repeat or empty ground truth"
+    "mAP by the ActivityNet protocol; raises `BadInput` on missing columns, NaN, strange labels or videos, `labels` that repeat or empty ground truth"
     gt = _columns(ground_truth, ('video', 'label', 'start', 'end'), 'ground truth')
     det = _columns(detections, ('video', 'label', 'start', 'end', 'score'), 'detections')
-    if not len(gt['start']): raise ValueError("ground truth is empty: with no event to find, mAP has no value")
+    if not len(gt['start']): raise BadInput("ground truth is empty: with no event to find, mAP has no value")
     names = sorted(set(gt['label'].tolist())) if labels is None else list(labels)
-    if len(set(names)) < len(names): raise ValueError(f"labels: '{max(names, key=names.count)}' appears more than once: name each class once")
+    if len(set(names)) < len(names): raise BadInput(f"labels: '{max(names, key=names.count)}' appears more than once: name each class once")
     classes = {o: i for i,o in enumerate(names)}
-    videos = {o: i for i,o in enumerate(dict.fromkeys(gt['video'].tolist()))}
-    gt,score = _numbered(gt, videos, classes, 'ground truth', strict=labels is not None), det['score']
-    det = _numbered(det, videos, classes, 'detections', strict=labels is not None)
-    order = np.lexsort((-score, det['class']))         # by class, then falling score; ties keep the input's order
-    det = {k: v[order] for k,v in det.items()}
+    for column, known in (('video', videos), ('label', labels)): _check_names(gt, det, column, known)
+    number = {o: i for i,o in enumerate(sorted({*gt['video'].tolist(), *det['video'].tolist()}, key=lambda o: (str(o), str(type(o)))))}
+    gt,score = _numbered(gt, number, classes, 'ground truth', strict=labels is not None), det['score']
+    det = _numbered(det, number, classes, 'detections', strict=labels is not None)
+    times = lambda d: (d['segment'][:,1], d['segment'][:,0], d['key'])
+    order = np.lexsort((*times(det), -score, det['class']))         # by class, then falling score; ties by video, start, end
+    det,gt = ({k: v[i] for k,v in d.items()} for d, i in ((det, order), (gt, np.lexsort(times(gt)))))
     i,j,iou = overlapping(det, gt)
     right = np.stack([propose(i[ok], j[ok], detections=len(order), events=len(gt['key'])) for ok in (iou >= t for t in thresholds)])
     edge,events = np.searchsorted(det['class'], np.arange(len(classes)+1)), np.bincount(gt['class'], minlength=len(classes))

@@ -53,20 +53,20 @@ bones = r'''<!DOCTYPE html>
 '''
 
 # %% ../../nbs/7_using/52_report_page.ipynb #dc5e8423
-style = r''':root { color-scheme: light; --ground: #fff; --raised: #f6f6f4; --line: #d9d9d4; --ink: #23262b; --faint: #676c75; --accent: #2a6fb0; --class: 46%; --over: #fff; --invert: 0 }
-:root[data-theme=dark] { color-scheme: dark; --ground: #15171a; --raised: #1e2125; --line: #363b42; --ink: #e6e7e9; --faint: #9aa1ab; --accent: #7db7ee; --class: 66%; --over: #101214; --invert: 1 }
+style = r''':root { color-scheme: light; --ground: #fff; --raised: #f6f6f4; --line: #d9d9d4; --ink: #23262b; --faint: #676c75; --accent: #2a6fb0; --class: 45%; --fill: 72%; --invert: 0 }
+:root[data-theme=dark] { color-scheme: dark; --ground: #15171a; --raised: #1e2125; --line: #363b42; --ink: #e6e7e9; --faint: #9aa1ab; --accent: #7db7ee; --class: 66%; --fill: 34%; --invert: 1 }
 * { box-sizing: border-box }
 [hidden] { display: none !important }
 body { margin: 0 auto; max-width: 1500px; padding: 12px 16px 40px; background: var(--ground); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }
 header { display: flex; align-items: center; gap: 12px; margin-bottom: 10px }
 h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere }
-#total { color: var(--faint); margin-right: auto }
+#total { color: var(--faint); margin-right: auto; flex: 0 0 auto; max-width: 40%; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
 button, input, output { font: inherit; color: inherit }
 button { background: var(--raised); border: 1px solid var(--line); border-radius: 7px; min-width: 2.1em; padding: 3px 8px; cursor: pointer }
 button:hover { border-color: var(--accent) }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
 #keys { display: grid; grid-template-columns: repeat(auto-fill, minmax(215px, 1fr)); gap: 2px 18px; background: var(--raised); border-radius: 8px; padding: 10px 14px; margin: 0 0 12px }
-#keys div { display: flex; gap: 10px } #keys dt { min-width: 5.2em; font-weight: 600 } #keys dd { margin: 0; color: var(--faint) }
+#keys div { display: flex; gap: 10px } #keys dt { min-width: 4.4em; font-weight: 600 } #keys dd { margin: 0; color: var(--faint) }
 #videos { display: flex; gap: 6px; overflow-x: auto; padding: 2px 2px 10px }
 #videos button { flex: none; text-align: left; max-width: 260px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
 #videos small { display: block; color: var(--faint) }
@@ -76,7 +76,7 @@ button:hover { border-color: var(--accent) }
 video { display: block; width: 100%; max-height: 56vh; aspect-ratio: 16/9; background: #000; border-radius: 8px }
 #missing { background: var(--raised); border-radius: 8px; padding: 8px 14px; margin-top: 8px; overflow-wrap: anywhere }
 #now { min-height: 1.9em; margin: 8px 0 0; display: flex; flex-wrap: wrap; gap: 6px }
-.chip { border-radius: 20px; padding: 1px 11px; background: hsl(var(--hue) 50% var(--class)); color: var(--over) }
+.chip { border-radius: 20px; padding: 2px 11px; line-height: 1.4; background: hsl(var(--hue) 60% var(--fill)) }
 #list { position: relative; overflow: auto; max-height: calc(56vh + 40px); border: 1px solid var(--line); border-radius: 8px }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
 th { position: sticky; top: 0; background: var(--raised); font-weight: 500; color: var(--faint) }
@@ -91,20 +91,20 @@ td:nth-child(3)::before { content: ""; display: inline-block; width: .7em; heigh
 #tracks { position: relative; min-width: 100%; cursor: crosshair; padding-bottom: 6px; user-select: none }
 .axis { position: relative; height: 24px; border-bottom: 1px solid var(--line); font-size: 12px; color: var(--faint) }
 .axis i { position: absolute; top: 0; bottom: 0; padding: 3px 0 0 4px; border-left: 1px solid var(--line); font-style: normal; white-space: nowrap }
-.film { display: flex; height: 54px; background: #000 } .film img { flex: 1 1 0; min-width: 0; height: 100%; object-fit: cover }
+.film { display: flex; height: 54px } .film i { flex: 1 1 0; background: center/auto 100% repeat-x }
 .spectrum { height: 62px; border-bottom: 1px solid var(--line) } .spectrum img { display: block; width: 100%; height: 100%; filter: invert(var(--invert)) }
-.curves { position: relative; height: 74px; border-bottom: 1px solid var(--line) } .curves svg { display: block; width: 100%; height: 100% }
+.curves { border-bottom: 1px solid var(--line); padding-bottom: 3px } .curves svg { display: block; width: 100%; height: 62px }
 .curves path { fill: none; stroke: hsl(var(--hue) 55% var(--class)); stroke-width: 1.6; vector-effect: non-scaling-stroke }
 .curves line { stroke: var(--faint); stroke-dasharray: 4 4; vector-effect: non-scaling-stroke }
-.lane { position: relative; padding-top: 21px } .lane + .lane { border-top: 1px solid var(--line) }
-.name { position: sticky; left: 0; display: inline-block; margin-top: -21px; padding: 1px 8px; font-size: 12.5px; line-height: 19px; color: var(--faint); vertical-align: top; max-width: 94vw; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.lane + .lane { border-top: 1px solid var(--line) }
+.name { position: sticky; left: 0; display: block; width: max-content; max-width: 90vw; padding: 1px 8px; font-size: 12.5px; line-height: 19px; color: var(--faint); overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
 .row { position: relative; height: 20px; margin-bottom: 3px }
 .event { position: absolute; top: 0; height: 100%; min-width: 4px; padding: 0 5px; border: 0; border-radius: 4px; overflow: hidden; text-align: left; font-size: 12px; line-height: 20px; white-space: nowrap;
-  background: hsl(var(--hue) 50% var(--class)); color: var(--over); opacity: calc(.35 + .65*var(--score)) }
-.event.on { outline: 2px solid var(--ink); opacity: 1 }
-.truth { background: none; border: 1.5px dashed hsl(var(--hue) 50% var(--class)); color: var(--faint); opacity: 1; line-height: 17px }
+  background: color-mix(in srgb, hsl(var(--hue) 60% var(--fill)) calc(35% + 65%*var(--score)), var(--ground)) }
+.event.on { outline: 2px solid var(--ink); outline-offset: -1px }
+.truth { background: none; border: 1.5px dashed hsl(var(--hue) 50% var(--class)); color: var(--faint); line-height: 17px }
 #head { position: absolute; top: 0; bottom: 0; width: 0; border-left: 2px solid var(--accent); pointer-events: none }
-@media (max-width: 760px) { body { padding: 8px 8px 30px } #stage { grid-template-columns: minmax(0, 1fr) } #list { max-height: 230px } #total { font-size: 13px } #least { width: 34vw } }
+@media (max-width: 760px) { body { padding: 8px 8px 30px } main { display: flex; flex-direction: column } #stage { display: contents } #list { order: 1; max-height: 60vh; margin-top: 10px } #total { font-size: 13px } #least { width: 34vw } }
 '''
 
 # %% ../../nbs/7_using/52_report_page.ipynb #a4090192
@@ -164,7 +164,7 @@ function curves({times, labels, values}) {
         path.append(title);
     });
     make("line", {x1: 0, x2: seconds(), y1: 1 - state.least, y2: 1 - state.least});
-    box.append(svg, el("span", {className: "name", style: "position:absolute;top:2px;margin:0"}, "class scores"));
+    box.append(el("span", {className: "name"}, "class scores"), svg);
     return box;
 }
 
@@ -173,7 +173,7 @@ function bar(e) {
     const o = el("button", {type: "button", className: e.truth ? "event truth" : "event", title: words, "aria-label": words, "--hue": hue(e.label), "--score": e.score}, e.truth ? "labelled" : e.score.toFixed(2));
     o.style.left = 100*e.start/seconds() + "%";
     o.style.width = 100*(Math.min(e.end, seconds()) - e.start)/seconds() + "%";
-    o.onclick = click => { click.stopPropagation(); choose(e); };
+    o.onclick = click => { click.stopPropagation(); if (click.detail) o.blur(); choose(e); };      // Space plays, also after a click
     e.bars = [o];
     return o;
 }
@@ -189,14 +189,14 @@ function draw() {
     const o = item(), all = shown(o, state.least), best = all.length > DRAW ? [...all].sort((a, b) => b.score - a.score).slice(0, DRAW) : all;
     state.drawn = [...best].sort((a, b) => a.start - b.start || b.score - a.score);
     const parts = [axis()];
-    if (o.film.length) parts.push(el("div", {className: "film"}, ...o.film.map(src => el("img", {src, alt: "", draggable: false}))));
+    if (o.film.length) parts.push(el("div", {className: "film"}, ...o.film.map(src => el("i", {style: `background-image:url(${src})`}))));
     if (o.spectrum) parts.push(el("div", {className: "spectrum"}, el("img", {src: o.spectrum, alt: "Spectrogram", draggable: false})));
     if (o.curves) parts.push(curves(o.curves));
     $("tracks").style.width = 100*state.zoom + "%";
     $("tracks").replaceChildren(...parts, ...lanes(state.drawn, o.truth), el("div", {id: "head"}));
     document.querySelector("tbody").replaceChildren(...state.drawn.map(line));
     document.querySelector("output").textContent = state.least.toFixed(2);
-    $("count").textContent = count(all.length, "event") + (all.length > DRAW ? `, the best ${DRAW.toLocaleString("en")} drawn` : "") + ` of ${o.events.length.toLocaleString("en")}`;
+    $("count").textContent = `${all.length.toLocaleString("en")} of ${count(o.events.length, "event")}` + (all.length > DRAW ? `, the best ${DRAW.toLocaleString("en")} drawn` : "");
     for (const [i, b] of [...$("videos").children].entries()) b.lastChild.textContent = `${clock(data.items[i].duration, 0)} · ${count(shown(data.items[i], state.least).length, "event")}`;
     mark();
     tick();
@@ -238,8 +238,8 @@ function tick() {
     const t = moment(), x = t/seconds()*$("tracks").offsetWidth, box = $("scroll");
     if ($("head")) $("head").style.left = 100*t/seconds() + "%";
     if (state.zoom > 1 && (x < box.scrollLeft || x > box.scrollLeft + box.clientWidth - 10)) box.scrollLeft = x - box.clientWidth/8;
-    const here = state.drawn.filter(e => e.start <= t + .01 && t < e.end), words = here.map(e => e.label).join("\n");
-    if (words !== state.words || !words) $("now").replaceChildren(...here.map(e => el("span", {className: "chip", "--hue": hue(e.label)}, e.label)));
+    const here = [...new Set(state.drawn.filter(e => e.start <= t + .01 && t < e.end).map(e => e.label))], words = here.join("\n");
+    if (words !== state.words) $("now").replaceChildren(...here.map(l => el("span", {className: "chip", "--hue": hue(l)}, l)));
     state.words = words;
 }
 
@@ -247,7 +247,8 @@ function open(i) {
     if (i < 0 || i >= data.items.length || i === state.at) return;
     Object.assign(state, {at: i, on: null, wish: undefined, zoom: 1});
     video.hidden = !item().source;
-    $("missing").hidden = true;
+    $("missing").hidden = !!item().source;
+    $("missing").firstChild.textContent = `${item().name} is not part of this page.`;
     if (item().source) video.src = item().source; else video.removeAttribute("src");
     [...$("videos").children].forEach((b, k) => k === i ? b.setAttribute("aria-current", "true") : b.removeAttribute("aria-current"));
     $("videos").children[i]?.scrollIntoView({block: "nearest", inline: "nearest"});
@@ -279,13 +280,13 @@ const play = () => video.paused ? video.play().catch(() => {}) : video.pause();
 _start = r'''
 const keys = [
     [["Space", " ", "k"], "play, pause", play], [["←", "ArrowLeft"], "1 s back", () => seek(moment() - 1)], [["→", "ArrowRight"], "1 s on", () => seek(moment() + 1)],
-    [["n"], "next event", () => next(1)], [["p"], "event before", () => next(-1)], [["↑", "ArrowUp"], "higher least score", () => least(state.least + .05)],
-    [["↓", "ArrowDown"], "lower least score", () => least(state.least - .05)], [["+", "="], "zoom in", () => zoom(2)], [["-"], "zoom out", () => zoom(.5)],
+    [["n"], "next event", () => next(1)], [["p"], "event before", () => next(-1)], [["."], "higher least score", () => least(state.least + .05)],
+    [[","], "lower least score", () => least(state.least - .05)], [["+", "="], "zoom in", () => zoom(2)], [["-"], "zoom out", () => zoom(.5)],
     [["]"], "next video", () => open(state.at + 1)], [["["], "video before", () => open(state.at - 1)], [["d"], "light, dark", dark], [["?"], "these keys", help]];
 $("keys").append(...keys.map(([names, words]) => el("div", {}, el("dt", {}, names.filter(n => n.trim() && !n.startsWith("Arrow") && n !== "=").join(", ")), el("dd", {}, words))));
 addEventListener("keydown", e => {
     if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== "range") return;
-    if (e.target.type === "range" && e.key.startsWith("Arrow") || e.key === " " && /^(BUTTON|VIDEO)$/.test(e.target.tagName)) return;
+    if (e.target.type === "range" && e.key.startsWith("Arrow") || e.key === " " && e.target.matches("button:not(.event), video")) return;
     const found = keys.find(([names]) => names.includes(e.key));
     if (!found) return;
     e.preventDefault();
@@ -302,7 +303,7 @@ video.addEventListener("error", () => {
     $("missing").hidden = false;
     $("missing").firstChild.textContent = `${item().name} cannot be played: ` + (video.error?.code === 4 ? "it is not beside this page, or this browser does not know its format." : "it breaks off or is damaged.");
 });
-document.querySelector("#missing input").onchange = e => { const f = e.target.files[0]; if (f) { item().source = URL.createObjectURL(f); video.hidden = false; video.src = item().source; } };
+document.querySelector("#missing input").onchange = e => { const f = e.target.files[0]; if (f) { item().source = URL.createObjectURL(f); $("missing").hidden = true; video.hidden = false; video.src = item().source; } };
 $("tracks").addEventListener("click", e => seek((e.clientX - $("tracks").getBoundingClientRect().left)/$("tracks").offsetWidth*seconds()));
 $("least").oninput = e => least(+e.target.value);
 $("in").onclick = () => zoom(2);

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['systems', 'card', 'Output', 'check_inputs', 'Localizer', 'embeddings', 'LoCo', 'make_model', 'about', 'model_from',
-           'model_card', 'save_pretrained', 'model_folder', 'from_pretrained', 'push_to_hub']
+           'model_card', 'our_card', 'save_pretrained', 'model_folder', 'adopt', 'from_pretrained', 'push_to_hub']
 
 # %% ../../nbs/4_ideas/20_network.ipynb #eddf614d
-import tempfile
+import hashlib, re, tempfile
 from importlib import import_module
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from torch import nn, Tensor
 from ..core.checkpoint import load, save
 from ..core.clock import Clock
 from ..core.config import ModelConfig
-from ..core.errors import Missing
+from ..core.errors import BadInput, Missing
 from ..core.origin import Origin, read_origin, write_projection
 from .decoder import Decoder
 from .encoder import Embedding, PyramidEncoder
-from ..core.files import read_json, write_json, write_text
+from ..core.files import read_json, reading, write_json, write_text
+from ..core.terminal import escaped, plain
 from .lcc import LCC
 
 # %% ../../nbs/4_ideas/20_network.ipynb #a3c136ca
@@ -92,7 +93,8 @@ class Localizer(nn.Module):
     ):
         super().__init__()
         _check_config(cfg)
-        if labels and len(labels) != cfg.classes: raise ValueError(f"{len(labels)} labels for {cfg.classes} classes")
+        if labels and len(labels) != cfg.classes: raise BadInput(f"{len(labels)} labels for {cfg.classes} classes")
+        if len(set(labels)) < len(labels): raise BadInput(f"two classes share the label {next(l for l in labels if labels.count(l) > 1)!r:.80}: give each its own")
         self.cfg, self.labels, self.clock = cfg, tuple(labels), clock
 
     @property
@@ -175,12 +177,11 @@ def model_from(
     *,
     where:str="config.json", # Name for messages
 ) -> Localizer: # With random weights
-    "The model a description describes; raises ValueError where it is incomplete or has unknown fields"
-    try:
-        clock = about.get("clock") and Clock(**about["clock"])
-        return make_model(ModelConfig(**about["model"]), labels=tuple(about.get("labels", ())), clock=clock)
-    except (AttributeError, KeyError, TypeError) as e:
-        raise ValueError(f"{where} does not describe a model of this version: {type(e).__name__}: {e}") from e
+    "The model a description describes; raises `BadInput` where it is incomplete or has unknown fields"
+    with reading(where, remedy="it does not describe a model of this version"):
+        labels, clock = about.get("labels", []), about.get("clock") and Clock(**about["clock"])
+        if not isinstance(labels, (list, tuple)) or not all(isinstance(l, str) for l in labels): raise BadInput(f"{where} has the labels {labels!r:.80}, not a list of names")
+        return make_model(ModelConfig(**about["model"]), labels=tuple(labels), clock=clock)
 
 # %% ../../nbs/4_ideas/20_network.ipynb #4b5c5f94
 card = """---
@@ -203,6 +204,8 @@ out = model(visual, audio, mask)   # (1, T, {visual_dim}), (1, T, {audio_dim}), 
 Classes: {labels}
 """
 
+def _signed(text): return f"{text}\n<!-- as written by loco: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
 def model_card(
     model:Localizer, # The model
     *,
@@ -210,12 +213,25 @@ def model_card(
     scores:dict|None=None, # Metric to number, such as `{"mAP@0.5": 56.6}`
 ) -> str: # Markdown
     "Model card for a folder or a Hub repository"
-    rows = "".join(f"| {k} | {v:.1f} |\n" for k, v in (scores or {}).items())
-    return card.format(**asdict(model.cfg), title=type(model).__name__, name=name, weights=sum(p.numel() for p in model.parameters())/1e6,
+    rows = "".join(f"| {escaped(k)} | {v:.1f} |\n" for k, v in (scores or {}).items())
+    name = re.sub(r'[\s"\\\\`]', "_", plain(name))
+    return _signed(card.format(**asdict(model.cfg), title=type(model).__name__, name=name, weights=sum(p.numel() for p in model.parameters())/1e6,
         step=f", one every {model.clock.step:g} s" if model.clock else "",
-        scores=rows and f"| metric | value |\n|---|---:|\n{rows}", labels=", ".join(model.labels) or "not recorded")
+        scores=rows and f"| metric | value |\n|---|---:|\n{rows}", labels=", ".join(map(escaped, model.labels)) or "not recorded"))
+
+def our_card(
+    text:str, # Content of a README.md
+) -> bool:
+    "Whether a model card is as `model_card` wrote it, to the last sign"
+    return text == _signed(text.rpartition("\n<!-- ")[0])
 
 # %% ../../nbs/4_ideas/20_network.ipynb #0eaf51bb
+def _card_may_go(path):
+    "Whether there is no README yet, or one of ours"
+    try: return our_card(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError: return True
+    except (OSError, UnicodeError): return False
+
 def save_pretrained(self:Localizer,
     folder:str|Path, # Folder to write, made if it is not there
     *,
@@ -223,13 +239,13 @@ def save_pretrained(self:Localizer,
     scores:dict|None=None, # Results for the model card
     half:bool=False, # Store the weights in float16, half the size; they are computed with in float32 all the same
 ) -> Path: # The folder
-    "Write weights, description, projection of the encoder and model card, each file atomically"
+    "Write weights, description, projection of the encoder and model card, each file atomically; a README.md that somebody has written or edited stays"
     folder = Path(folder)
     weights = {k: v.half() if half and v.is_floating_point() else v for k, v in self.state_dict().items()}
     save(folder/"model.safetensors", weights, meta=about(self))
     if self.origin and self.origin.projection: write_projection(folder/"projection.safetensors", self.origin.projection)
     write_json(folder/"config.json", about(self))
-    write_text(folder/"README.md", model_card(self, name=name or folder.name, scores=scores))
+    if _card_may_go(folder/"README.md"): write_text(folder/"README.md", model_card(self, name=name or folder.name, scores=scores))
     return folder
 
 Localizer.save_pretrained = save_pretrained
@@ -247,6 +263,31 @@ def model_folder(
     from huggingface_hub import snapshot_download
     return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
 
+# %% ../../nbs/4_ideas/20_network.ipynb #e5d55aad
+def adopt(
+    model:Localizer, # A model, perhaps without memory of its own
+    tensors:dict, # Name to tensor
+    *,
+    where:str="model.safetensors", # Name of the file, for messages
+) -> Localizer: # The same model
+    "Make tensors a model's weights; raises `BadInput` where names, shapes or types are others or a weight is not finite"
+    want = model.state_dict()
+    if odd := sorted(want.keys() ^ tensors.keys()): raise BadInput(f"{where}: weights and config.json do not belong together: {odd[0]!r:.80} is only in one of them")
+    half = (torch.float16, torch.bfloat16)
+    tensors = {k: v.float() if v.dtype in half and want[k].is_floating_point() else v for k, v in tensors.items()}
+    for k, v in tensors.items():
+        if v.shape != want[k].shape: raise BadInput(f"{where}: weights and config.json do not belong together: {k} is {tuple(v.shape)}, not {tuple(want[k].shape)}")
+        if v.dtype != want[k].dtype: raise BadInput(f"{where}: {k} is {v.dtype}, this version computes with {want[k].dtype}: convert the file")
+    if bad := next((k for k, p in model.named_parameters() if not tensors[k].isfinite().all()), None): raise BadInput(f"{where}: {bad} holds a weight that is not finite: training has diverged")
+    model.load_state_dict(tensors, assign=True)
+    return model
+
+def _agree(config, meta, folder):
+    "Raise `BadInput` where config.json and what the weights' file says of itself differ"
+    for k in ("model", "labels", "clock", "encoder") if isinstance(meta, dict) else ():
+        if k in meta and meta[k] != config.get(k):
+            raise BadInput(f"{folder}: weights and config.json do not belong together: they disagree about {k!r}; fetch both again, or write them with save_pretrained")
+
 # %% ../../nbs/4_ideas/20_network.ipynb #0b3393c2
 @classmethod
 def from_pretrained(cls,
@@ -255,15 +296,14 @@ def from_pretrained(cls,
     revision:str|None=None, # Branch, tag or commit on the Hub
     device:str="cpu", # Where the weights go
 ) -> Localizer: # In evaluation mode
-    "Load a model; raises FileNotFoundError for a folder without one, ValueError for a damaged one"
+    "Load a model; raises `Missing` for a folder without one, `BadInput` for a damaged one"
     folder = model_folder(source, revision=revision)
-    with torch.device("meta"): model = model_from(read_json(folder/"config.json"), where=str(folder/"config.json"))
-    tensors, _ = load(folder/"model.safetensors", device=device)
-    tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
-    try: model.load_state_dict(tensors, assign=True)
-    except RuntimeError as e: raise ValueError(f"{folder}: weights and config.json do not belong together: {e}") from e
+    config = read_json(folder/"config.json", kind=dict)
+    with torch.device("meta"): model = model_from(config, where=str(folder/"config.json"))
+    tensors, meta = load(folder/"model.safetensors", device=device)
+    _agree(config, meta, folder)
     model.origin = read_origin(folder)
-    return model.eval()
+    return adopt(model, tensors, where=str(folder/"model.safetensors")).eval()
 
 Localizer.from_pretrained = from_pretrained
 
@@ -275,12 +315,13 @@ def push_to_hub(self:Localizer,
     token:str|None=None, # Access token; the one of `hf auth login` if none
     scores:dict|None=None, # Results for the model card
 ) -> str: # Address of the commit
-    "Upload what `save_pretrained` writes to the Hugging Face Hub"
+    "Upload what `save_pretrained` writes to the Hugging Face Hub; a README.md there that somebody has written or edited stays"
     from huggingface_hub import HfApi
     api = HfApi(token=token)
     repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
     with tempfile.TemporaryDirectory() as tmp:
         self.save_pretrained(tmp, name=repo, scores=scores)
+        if api.file_exists(repo, "README.md") and not _card_may_go(api.hf_hub_download(repo, "README.md")): (Path(tmp)/"README.md").unlink()
         return str(api.upload_folder(repo_id=repo, folder_path=tmp, commit_message="Add LoCo model"))
 
 Localizer.push_to_hub = push_to_hub

@@ -148,20 +148,24 @@ def pack(
     window:Window=None,
     stride:Stride=None,
     dtype:Annotated[str, typer.Option(help='float16 or float32.')]='float16',
+    any_clock:Annotated[bool, typer.Option('--any-clock', help="Pack although the features' lengths contradict the clock.")]=False,
     preset:Annotated[Optional[str], typer.Option(help='Settings that the printed training command starts from.  [dim]\\[default: the paper\'s][/dim]', show_default=False)]=None,
     workers:Workers=_cores,
     quiet:Quiet=False,
 ):
     "Pack features into two memory-mapped arrays with an index. Interrupted, the same command continues; the store appears only when complete."
+    from loco.data.annotations import Annotations
     from loco.data.check import as_options, settings
     from loco.data.locate import locate
     from loco.data.pack import pack as make
     found, start = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride)), time.perf_counter()
-    done = make(found, out or root/f'{found.layout}-store', dtype=dtype, workers=workers, progress=not quiet)
+    done = make(found, out or root/f'{found.layout}-store', dtype=dtype, workers=workers, progress=not quiet, any_clock=any_clock)
+    for note in Annotations.load(found.annotations).notes: say(note)
+    if done.trimmed: say(f'{done.trimmed:,} videos have more steps in one modality than in the other; the last of them are left out')
     say(f'{done.videos:,} videos, {done.steps:,} steps, {_plain("bytes", done.bytes)} in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
          + (f', {done.earlier:,} videos were there already' if done.earlier else ''))
     preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
-    say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store), preset=preset)}')
+    say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store) | ({"data.any_clock": True} if any_clock else {}), preset=preset)}')
 
 # %% ../../nbs/workshop/a15_cli_data.ipynb #17813cd3
 @data_app.command()

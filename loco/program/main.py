@@ -11,6 +11,8 @@ from .bench import bench
 from .data import data_app
 from .detect import detect
 from .export import export_app
+from .extract import encoders_app, extract
+from .label import label_app
 from .reproduce import errors, reproduce
 from .train import eval_command, plot, train
 from ..core.config import Config, schema
@@ -45,7 +47,10 @@ app.command(context_settings=_settings_follow, epilog='Every setting can be chan
 app.command(name='eval')(eval_command)
 app.command()(plot)
 app.command()(detect)
+app.command()(extract)
+app.add_typer(encoders_app, name='encoders')
 app.add_typer(data_app, name='data')
+app.add_typer(label_app, name='label')
 app.add_typer(export_app, name='export')
 app.command()(bench)
 

@@ -18,9 +18,28 @@ Split = Annotated[str, typer.Option(help='Split to use: train, validation or tes
 DataRoot = Annotated[Optional[Path], typer.Option('--data', help="The data set's folder, if not the one in the configuration.", show_default=False)]
 Preset = Annotated[str, typer.Option(help='Settings to start from: ' + ', '.join(Config.presets()) + '.')]
 
-# %% ../../nbs/workshop/a26_options.ipynb #d66c692a
-def _settings(preset, config, data, extra):
+# %% ../../nbs/workshop/a26_options.ipynb #7ee2877b
+def _model_of(init, model):
+    "The sizes of a trained model, with the widths and classes of another"
+    from loco.core.config import ModelConfig
+    from loco.core.files import read_json
+    from loco.model.network import model_folder
+    trained = ModelConfig(**read_json(model_folder(init)/'config.json')['model'])
+    return trained.replace(visual_dim=model.visual_dim, audio_dim=model.audio_dim, classes=model.classes)
+
+def _decided(data, annotations, init):
+    "What a data set decides by itself: widths, clock, classes; the ranges of the pyramid too, unless a trained model has them"
+    from loco.data.check import settings
+    from loco.data.locate import locate
+    found = settings(locate(data, annotations=annotations))
+    return {k: v for k, v in found.items() if not (init and k in ('model.levels', 'model.reach'))}
+
+def _settings(preset, config, data, extra, *, annotations=None, init=None):
     "The configuration a command line asks for"
     from loco.core.files import read_json
     cfg = Config.preset(preset) if config is None else Config.from_dict(read_json(config))
-    return cfg.override(([] if data is None else ['--data.root', str(data)]) + list(extra))
+    if init is not None: cfg = cfg.replace(model=_model_of(init, cfg.model))
+    extracted = data is not None and (Path(data)/'extract.json').is_file()
+    if extracted or annotations is not None: cfg = cfg.override(_decided(data or cfg.data.root, annotations, init))
+    elif data is not None: cfg = cfg.override({'data.root': str(data)})
+    return cfg.override(list(extra))

@@ -50,6 +50,7 @@ def reproduce(
     "Run a table or figure of the paper with several seeds, and put it beside the paper's numbers. Interrupted, the same command goes on."
     from loco.core.memory import reuse_memory
     from loco.training.objective import open_data
+    from loco.training.provenance import fingerprint
     from loco.study.experiments import EXPERIMENTS, claim, experiment, perform_all, plan, settings_of
     from loco.study.tables import bundle, read_bundle, unpack, write_bundle
     names, changes = split_words(names)
@@ -58,12 +59,12 @@ def reproduce(
     out = out or Path('runs/reproduce')/(Path(data).resolve().name if data else preset or 'stampsav')
     earlier = read_bundle(start) if start else None
     base = None if show else settings_of(data, preset=preset, changes=changes, out=out, start=earlier)
-    if earlier: say(f'{unpack(earlier, out, base=base)} runs taken from {start}')
+    known = None if show else fingerprint(*open_data(base))       # no data: say so now, and once
+    if earlier: say(f'{unpack(earlier, out, base=base, data=known)} runs taken from {start}')
     if show and not (out/'settings.json').exists(): raise FileNotFoundError(f'{out} holds no reproduction yet: run this without --show first')
     failed = {}
     if not show:
-        open_data(base)                # no data: say so now, and once
-        claim(out, base)
+        claim(out, base, data=known)
         reuse_memory()
         failed = perform_all(plan(names, base, seeds=seeds), out, workers=workers, tell=say)
     kept = bundle(out)

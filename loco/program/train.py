@@ -6,7 +6,7 @@
 __all__ = ['train', 'eval_command', 'plot']
 
 # %% ../../nbs/workshop/a27_cli_train.ipynb #589b3719
-import typer
+import json, typer
 from typing import Annotated, Optional
 from pathlib import Path
 from .options import DataRoot, Preset, Runs, Split, _settings
@@ -19,14 +19,21 @@ def train(
     out:Annotated[Optional[Path], typer.Option(help='Folder of the run.  [dim]\\[default: runs/PRESET][/dim]', show_default=False)]=None,
     config:Annotated[Optional[Path], typer.Option(help='Start from this JSON file (such as the run.json of a run) instead of a preset.', show_default=False)]=None,
     data:DataRoot=None,
+    annotations:Annotated[Optional[Path], typer.Option(help='Annotation file, if it does not lie in the folder of the data set. Features that loco extract made bring their own widths, clock and classes.', show_default=False)]=None,
+    init:Annotated[Optional[str], typer.Option(help='Start from the weights of this run, folder or Hub repository, or of the model in the package (demo): what fits is taken.', show_default=False)]=None,
+    freeze:Annotated[Optional[str], typer.Option(help='Parts that are not trained, such as visual,audio,encoder.', show_default=False)]=None,
+    other_data:Annotated[bool, typer.Option('--other-data', help='Go on with a run although its data are not those that it was started with.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar and no line an epoch.')]=False,
 ):
-    "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights."
-    cfg = _settings(preset, config, data, ctx.args)
+    "Train a model. Interrupted, the same command continues where it stopped, to exactly the same weights. Finished, it goes on if --train.epochs asks for more."
+    if init == 'demo':
+        from loco.media.encoders import demo_model
+        init = str(demo_model())
+    cfg = _settings(preset, config, data, ctx.args, annotations=annotations, init=init)
     from loco.core.memory import reuse_memory
     from loco.training.run import train as fit
     reuse_memory()
-    run = fit(cfg, out or Path('runs')/preset, progress=not quiet)
+    run = fit(cfg, out or Path('runs')/preset, progress=not quiet, other_data=other_data, init=init, freeze=tuple((freeze or '').replace(',', ' ').split()))
     if run.rank == 0 and not quiet:
         say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
 
@@ -35,12 +42,15 @@ def eval_command(
     runs:Runs,
     split:Split='test',
     data:DataRoot=None,
+    other_data:Annotated[bool, typer.Option('--other-data', help='Score although the split is not the one that the run was trained beside.')]=False,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
+    as_json:Annotated[bool, typer.Option('--json', help='Print JSON, for a program.')]=False,
 ):
     "Score runs on a split: mAP at tIoU 0.5 to 0.9, and the mean over 0.1 to 0.9 (Avg.). Writes predictions and metrics into each run's folder."
     from loco.training.run import check_run, distinct_names, evaluate
     for run in runs: check_run(run)
-    scores = [evaluate(run, subset=split, root=data, progress=not quiet).row() for run in runs]
+    scores = [evaluate(run, subset=split, root=data, progress=not quiet, other_data=other_data).row() for run in runs]
+    if as_json: return print(json.dumps([{'run': str(run), 'split': split, 'mAP': row} for run, row in zip(runs, scores)]))
     rows = [[name, *(f'{v:.1f}' for v in row.values())] for name,row in zip(distinct_names(runs), scores)]
     say(table(f'mAP (%) on the {split} split at tIoU', ['run', *scores[0]], rows))
 

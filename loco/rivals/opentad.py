@@ -16,7 +16,7 @@ import numpy as np
 from ..core.clock import Clock
 from ..core.config import InferenceConfig, nearest
 from ..data.annotations import Annotations
-from ..core.files import fresh_folder, read_json
+from ..core.files import fresh_folder, inside, read_json
 
 # %% ../../nbs/6_rivals/39_opentad.ipynb #52c315ff
 def opentad_clock(
@@ -216,12 +216,13 @@ def write_features(
     *,
     dtype:str="float32", # `float32` or `float16`
 ) -> dict: # Video to number of steps
-    "Write `VIDEO.npy` of shape `(T, Dv + Da)` for each video"
+    "Write `VIDEO.npy` of shape `(T, Dv + Da)` for each video, in folders where its id has some"
     steps = {}
     for v in videos:
-        if Path(v).name != v or v in ("", ".", ".."): raise ValueError(f"video {v!r} cannot be the name of a file")
+        path = inside(folder, f"{v}.npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
         x = np.concatenate(features[v], 1)
-        np.save(folder/f"{v}.npy", x.astype(dtype, copy=False))
+        np.save(path, x.astype(dtype, copy=False))
         steps[v] = len(x)
     return steps
 

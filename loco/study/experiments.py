@@ -15,6 +15,7 @@ from operator import attrgetter
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from ..core.config import Config, nearest
+from ..core.errors import BadInput
 from ..core.files import read_json, write_json
 
 # %% ../../nbs/workshop/a21_experiments.ipynb #e1cd3848
@@ -239,16 +240,24 @@ def simulated_data(
     return folder
 
 # %% ../../nbs/workshop/a21_experiments.ipynb #a4ad35d7
-ELSEWHERE = ('data.root', 'train.device') # Settings that may differ between parts of one reproduction
+ELSEWHERE = ('data.root', 'data.any_clock', 'train.device') # Settings that may differ between parts of one reproduction
 
 def claim(
     out:Path, # Folder of the whole reproduction
     base:Config, # The full model on the data in question
+    *,
+    data:dict|None=None, # What `loco.training.provenance.fingerprint` returned for them
 ):
-    "Bind a folder to a base configuration; raises ValueError if it has another"
-    path = Path(out)/'settings.json'
-    if not path.exists(): return write_json(path, base.to_dict())
-    if diff := base.differences(read_json(path), ignore=ELSEWHERE): raise ValueError(f'{out} holds runs with other settings ({"; ".join(diff)}): choose another folder with --out')
+    "Bind a folder to a base configuration and a data set; raises BadInput if it has others"
+    path, known = Path(out)/'settings.json', Path(out)/'data.json'
+    if path.exists():
+        if diff := base.differences(read_json(path), ignore=ELSEWHERE): raise BadInput(f'{out} holds runs with other settings ({"; ".join(diff)}): choose another folder with --out')
+    if data and known.exists():
+        from loco.training.provenance import data_differences
+        if diff := data_differences(read_json(known), data): raise BadInput(f'{out} holds runs on other data, which differ in: {", ".join(diff)}. Two data sets need two folders, even if they have one name: choose another with --out')
+    if not path.exists(): write_json(path, base.to_dict())
+    if data: write_json(known, data)
+
 
 # %% ../../nbs/workshop/a21_experiments.ipynb #6613f6c7
 def _limit(threads):

@@ -14,6 +14,7 @@ import numpy as np
 from pathlib import Path
 from dataclasses import dataclass, replace
 from ..core.config import Config
+from ..core.errors import BadInput
 from ..core.files import read_json, write_json, write_text
 from .experiments import COLUMNS, ELSEWHERE, Experiment, LOOKS, Row, claim, experiment, run_folder
 
@@ -245,11 +246,12 @@ def plot_history(
 # %% ../../nbs/workshop/a22_tables.ipynb #76a9ee84
 def bundle(
     out:Path, # Folder of a reproduction
-) -> dict: # `settings`, `machine` and `runs`
+) -> dict: # `settings`, `machine` and `runs`; `data`, the fingerprint of the data set, where it is known
     "Everything measured in a folder, in one value"
     machine = dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
     extra = lambda o: {k: read_json(p) for k in LOOKS if (p := run_folder(out, o['slug'], o['seed'])/f'{k}.json').exists()}
-    return dict(settings=read_json(Path(out)/'settings.json'), machine=machine, runs=[{**o, **extra(o)} for o in records(out)])
+    data = dict(data=read_json(Path(out)/'data.json')) if (Path(out)/'data.json').exists() else {}
+    return dict(settings=read_json(Path(out)/'settings.json'), **data, machine=machine, runs=[{**o, **extra(o)} for o in records(out)])
 
 def read_bundle(
     path:str|Path, # JSON file that `write_bundle` wrote
@@ -275,11 +277,15 @@ def unpack(
     out:Path, # Folder of a reproduction; runs that it has already stay as they are
     *,
     base:Config|None=None, # Settings of the runs that shall follow; they must be the same
+    data:dict|None=None, # Fingerprint of the data of those runs; they must be the same
 ) -> int: # Number of runs added
     "Lay out the records of a bundle as finished runs; raises ValueError, and writes nothing, if the folder or the runs that follow have other settings"
     if base and (diff := base.differences(kept['settings'], ignore=ELSEWHERE)):
         raise ValueError(f'those results were measured with other settings ({"; ".join(diff)}): ask for the same, or do without them')
-    claim(out, Config.from_dict(kept['settings']))
+    if data and kept.get('data'):
+        from loco.training.provenance import data_differences
+        if diff := data_differences(kept['data'], data): raise BadInput(f'those results were measured on other data, which differ in: {", ".join(diff)}: name the same with --data, or do without them')
+    claim(out, Config.from_dict(kept['settings']), data=kept.get('data'))
     added = 0
     for o in kept['runs']:
         folder = run_folder(out, o['slug'], o['seed'])
