@@ -152,7 +152,7 @@ def _beside(row, d, paper, goal):
     if row.whose: return f' The paper has no such row; its {row.whose} is {_place(gap)}.'
     if d.pairs < 2: return f' The paper: {_place(gap)}.'
     inside, need = abs(gap - d.mean) <= d.half, seeds_needed(d.std, gap)
-    more = f' A difference of that size would take about {need} seeds to see, every second time.' if inside and not d.clear and need > d.pairs else ''
+    more = f' To see a difference of that size half the time would take about {need} seeds.' if inside and not d.clear and need > d.pairs else ''
     return f' The paper: {_place(gap)}, {"inside" if inside else "outside"} the interval.{more}'
 
 def verdicts(
