@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT/'tests')]
 RESULTS = NBS/'results'/'faults.json'
 SIGNALS = {'SIGKILL': {-9}, 'SIGTERM': {143, -15}, 'SIGINT': {130}}           # and how a command may end on each
 PATIENCE = 120                                                                  # seconds after which a life counts as hung
-TIMES = {'seconds', 'started', 'finished', 'total_seconds'}                     # keys of JSON that hold durations
+TIMES = {'seconds', 'took', 'started', 'finished', 'total_seconds'}                     # keys of JSON that hold durations
 _passing = {'.training.lock', 'tensorboard', '.tmp'}                            # files that say nothing about the end
 
 # ---------------------------------------------------------------- commands
