@@ -313,7 +313,7 @@ def windows(
         ax.plot(q[[0,-1]], [y, y], color=c, lw=2, alpha=.35, solid_capstyle='butt')
         ok = (q >= 0) & (q <= steps-1)
         ax.scatter(q, np.full(W, y), s=7, lw=.6, ec=c, fc=[c if o else 'none' for o in ok], zorder=3)
-    ax.set(xlabel='segment', ylim=(H - .5, -.5), xlim=(min(-1, p.min()-.5), max(n*W, p.max()+.5)))
+    ax.set(xlabel='step', ylim=(H - .5, -.5), xlim=(min(-1, p.min()-.5), max(n*W, p.max()+.5)))
     ax.set_yticks(range(H), [f'head {h+1}' for h in range(H)])
     return fig
 
