@@ -51,7 +51,7 @@ def _check_features(x, name, *, dim, dtype):
         f"set model.{name}_dim to {x.shape[-1]}, or use the features it was trained on")
     if not x.is_floating_point(): raise TypeError(f"{name} must be floating point, got {x.dtype}")
     if not x.shape[0]: raise ValueError(f"{name} is an empty batch: a model needs at least one video")
-    if not x.shape[1]: raise ValueError(f"{name} has no steps: a video needs at least one segment")
+    if not x.shape[1]: raise ValueError(f"{name} has no steps: a video needs at least one step")
     if dtype is None or x.dtype == dtype: return
     autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
     if not autocast or torch.float64 in (x.dtype, dtype):     # autocast converts all types but this one
