@@ -16,7 +16,7 @@ TOOLS := nbs/_tools
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -ra
 FAN := -n $(JOBS) --dist loadgroup --maxschedchunk 1
 
-.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package test-cuda lab clean
+.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package test-cuda faults lab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test-package: $(STAMP) ## Only building and installing the package
 test-cuda: ## Only what must hold on a GPU, with a report in runs/cuda.json
 	@p=$(PY); test -x $$p || p=$(PYTHON); $$p -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no CUDA device here: nothing to test"; exit 0; }; \
 	PYTHONPATH=. $$p -m pytest -q -p no:cacheprovider tests/test_cuda.py
+
+faults: $(STAMP) ## Kill every command again and again, fill its disk, take its rights; a quarter of an hour, kept in nbs/results/faults.json
+	$(PY) $(TOOLS)/faults.py
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=nbs

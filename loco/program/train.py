@@ -63,5 +63,6 @@ def plot(
     data:DataRoot=None,
 ):
     "Draw loss curves, and timelines of ground truth and detections (as in the paper's Fig. 5)."
-    from loco.training.run import plot_runs
+    from loco.training.run import check_run, plot_runs
+    for run in runs: check_run(run)
     for p in plot_runs(runs, out or runs[0].parent/'plots', subset=split, videos=videos, root=data): say(str(p))

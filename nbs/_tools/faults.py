@@ -257,9 +257,9 @@ def pipe(world, folder, whole):
 SLOW = '''
 import functools, time
 from loco.training import objective, run
-run.processes, quick = functools.partial(objective.processes, timeout={timeout}), run.validate
+run.processes, quick, naps = functools.partial(objective.processes, timeout={timeout}), run.validate, [{pause}]
 def validate(*args, **kw):
-    time.sleep({pause})
+    if naps: time.sleep(naps.pop())
     return quick(*args, **kw)
 run.validate = validate
 from loco.program.main import main
