@@ -149,5 +149,8 @@ def test_ray_gives_the_same_bytes(videos, tmp_path):
     pytest.importorskip('ray')
     (videos/'text.mp4').write_text('no video')
     plain = extract([videos], tmp_path/'plain', **HOW)
-    ray = extract([videos], tmp_path/'ray', engine='ray', workers=2, **HOW)
+    try: ray = extract([videos], tmp_path/'ray', engine='ray', workers=2, **HOW)
+    except Exception as e:
+        if 'timed out during startup' not in str(e): raise
+        pytest.skip('Ray gives its own services 30 s to start, and this machine is too busy')
     assert ray.done == plain.done == 5 and list(ray.failed) == ['text'] and same(plain.folder, ray.folder)

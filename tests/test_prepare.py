@@ -12,6 +12,7 @@ from loco.data.features import FeatureStore, open_dataset, write_store
 from loco.core.config import Config
 from loco.data.check import check
 from loco.data.locate import locate
+from loco.core.origin import Origin, differences, fingerprint, read_origin, write_origin
 from loco.data.pack import pack
 from loco.data.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
 
@@ -350,6 +351,22 @@ def test_pack_equals_write_store(folders, world, tmp_path):
         for n in ("visual.npy", "audio.npy"): assert (store/n).read_bytes() == (ref/n).read_bytes()
         have, want = (json.loads((p/"manifest.json").read_text()) for p in (store, ref))
         assert all(have[k] == want[k] for k in ("format", "clock", "videos")) and have["visual"]["dim"] == want["visual"]["dim"]
+
+@pytest.mark.parametrize("where", ["beside the files", "in the data set"])
+def test_a_store_says_what_made_its_features(where, folders, tmp_path):
+    silent = pack(found(folders), tmp_path/"store").store
+    assert read_origin(silent) is None
+    arrays = dict(visual_mean=np.zeros(3), visual_basis=np.eye(3), audio_mean=np.zeros(2), audio_basis=np.eye(2))
+    origin = Origin(dict(name="mine", projection=fingerprint(arrays)), arrays)
+    write_origin(folders/"visual" if where == "beside the files" else folders, origin)
+    for _ in range(2):                                                   # the second time it is there already
+        told = read_origin(pack(found(folders), tmp_path/"store").store)
+        assert not differences(origin.encoder, told.encoder) and (told.projection["audio_basis"] == np.eye(2)).all()
+
+def test_a_damaged_origin_is_refused_before_anything_is_packed(folders, tmp_path):
+    (folders/"encoder.json").write_text("{")
+    with pytest.raises(ValueError, match="encoder.json"): pack(found(folders), tmp_path/"store")
+    assert not list(tmp_path.glob("store*"))
 
 def test_pack_published_layouts_in_two_processes(tmp_path):
     for layout, dims, clock in (("onepeace", (1536, 1536), CLOCK), ("i3d-vggish", (2048, 128), Clock(25, 24, 8))):

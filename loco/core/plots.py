@@ -16,6 +16,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from .errors import BadInput, Missing
@@ -376,21 +377,51 @@ def draw_model(
     return fig
 
 # %% ../../nbs/workshop/a07_plots.ipynb #c56cd870
+def _name(ax, y, r, duration, color, full):
+    "A bar's label: inside where it fits, to the left of a short bar at the end, else none"
+    start, end, label = r[:3]
+    dark = full > .6 and np.dot(to_rgb(color), (.3, .59, .11)) < .45
+    if end - start > .0125*len(label)*duration: ax.text(start + .006*duration, y, label, va='center', fontsize=7, color='w' if dark else INK)
+    elif end > .8*duration: ax.text(start - .006*duration, y, label, va='center', ha='right', fontsize=7, color=INK)
+
+def _rows(ax, rows, duration):
+    "Named rows of bars, overlapping ones in lanes; a fourth value is how full a bar's colour is"
+    colors, y, ticks = class_colors(r[2] for row in rows.values() for r in row), 0., []
+    for name, row in rows.items():
+        lane = lanes(*np.array([r[:2] for r in row]).T) if len(row) else []
+        for r, k in zip(row, lane):
+            full = r[3] if len(r) > 3 else 1
+            _bar(ax, y + k, r[0], r[1], colors[r[2]], full, '')
+            _name(ax, y + k, r, duration, colors[r[2]], full)
+        high = max(lane, default=0) + 1
+        ticks.append((y + (high - 1)/2, name))
+        y += high + .5
+        ax.axhline(y - .75, color=FAINT, lw=.8)
+    ax.set(ylim=(y - .75, -.7))
+    ax.set_yticks(*zip(*ticks))
+    ax.tick_params(axis='y', length=0)
+    ax.spines['left'].set_visible(False)
+
 def strip(
     frames:Sequence, # Pictures `(h, w, 3)`, uint8 or in [0, 1]
     *,
     times:Sequence, # Second of each picture
     sound:np.ndarray|None=None, # `(T, bands)` spectrogram shown below
     duration:float|None=None, # Length of the video in seconds
+    rows:Mapping|None=None, # Row name to bars `(start, end, label)` or `(start, end, label, fullness)`, drawn below both
 ) -> Picture:
-    "A film strip over time, with the sound's spectrogram below it"
+    "A film strip over time, with the sound's spectrogram and rows of named bars below it"
     duration = duration or float(times[-1]) + float(times[-1] - times[0])/max(1, len(times)-1)
-    fig = Picture(6.8, 2.2 if sound is not None else 1.3)
-    axs = fig.subplots(1 + (sound is not None), squeeze=False, sharex=True)[:, 0]
+    lines = sum(max(lanes(*np.array([r[:2] for r in row]).T), default=0) + 1.5 for row in rows.values() if len(row)) if rows else 0
+    high,wide = np.shape(frames[0])[:2]
+    heights = [min(max(6.2/len(frames)*high/wide, .4), 1.2)] + [.75]*(sound is not None) + [.19*lines]*bool(rows)
+    fig = Picture(6.8, .45 + sum(heights))
+    axs = fig.subplots(len(heights), squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     w = duration/len(frames)
     for f,t in zip(frames, times): axs[0].imshow(_np(f), extent=(max(0, t-w/2), min(duration, t+w/2), 0, 1), aspect='auto')
     axs[0].set(ylim=(0, 1), yticks=[], xlim=(0, duration))
     if sound is not None: axs[1].imshow(_np(sound).T, origin='lower', aspect='auto', extent=(0, duration, 0, sound.shape[1]), cmap='magma')
     if sound is not None: axs[1].set(yticks=[], ylabel='pitch')
+    if rows: _rows(axs[-1], rows, duration)
     axs[-1].set_xlabel('time (s)')
     return fig

@@ -16,6 +16,7 @@ from ..core.errors import BadInput
 from .annotations import Annotations
 from .features import FeatureFolder, FeatureStore, align, check_clock, checksum, encode, read_features, store_format
 from .locate import Located, encoders, parallel
+from ..core.origin import Origin, differences, read_origin, write_origin
 from ..core.files import check_replaceable, read_json, replace_folder, write_json
 
 # %% ../../nbs/workshop/a14_pack.ipynb #f3847b11
@@ -183,10 +184,21 @@ def _or_disk_full(partial, need):
         raise OSError(e.errno, f"the disk is full: the store needs {need/1e9:.2f} GB there; free some space or choose another folder; nothing was left behind", str(partial)) from None
 
 # %% ../../nbs/workshop/a14_pack.ipynb #81d93f7b
-def _finish(partial, out, plan):
-    "Write the manifest, make everything durable, and let the store appear"
+def _origin(found):
+    "What made the features, where that is written beside them or in the data set's folder; else `None`"
+    return next((read_origin(f) for f in (found.features.root, found.root) if (f/"encoder.json").is_file()), None)
+
+def _says(store, origin):
+    "Whether a store names the encoder of its source; it may name one where the source does not"
+    if origin is None: return True
+    have = read_origin(store)
+    return have is not None and not differences(origin.encoder, have.encoder)
+
+def _finish(partial, out, plan, origin):
+    "Write the manifest and the origin, make everything durable, and let the store appear"
     sums = _records(partial)
     manifest = _manifest(plan) | dict(crc32={v: [int(r["visual"]), int(r["audio"])] for v, r in zip(plan["videos"], sums)})
+    if origin is not None: write_origin(partial/"store", origin)
     write_json(partial/"store"/"manifest.json", manifest)
     replace_folder(out, partial/"store")
     shutil.rmtree(partial)
@@ -228,18 +240,18 @@ def pack(
     any_clock:bool=False, # Pack although the lengths contradict the clock
 ) -> Packed:
     "Pack features into a store; interrupted at any moment, the same call continues; raises `ValueError` or `OSError`"
-    out = Path(out)
+    out, origin = Path(out), _origin(found)
     check_replaceable(out, mark="manifest.json")
     partial, plan = out.with_name(out.name + ".partial"), plan_store(found, dtype=dtype, workers=workers, progress=progress, any_clock=any_clock)
     need, facts = sum(s for _, s in _sizes(plan).values()), (len(plan["videos"]), sum(n for _, n in plan["videos"].values()))
     trimmed = sum(map(bool, plan["trimmed"]))
     with _locked(partial), _or_disk_full(partial, need):
-        if _current(out, plan, found, workers, progress):
+        if _current(out, plan, found, workers, progress) and _says(out, origin):
             shutil.rmtree(partial)
             return Packed(out, *facts, need, facts[0], trimmed)
         if not (partial/"plan.json").is_file() and shutil.disk_usage(partial).free < need: raise OSError(errno.ENOSPC, "")
         _begin(partial, plan)
         try: earlier = _fill(partial, found, plan, workers, progress)
         except ValueError as e: raise BadInput(f"{e}\nWhat is packed so far stays in {partial}: repair the file and pack again, and it goes on from there") from None
-        _finish(partial, out, plan)
+        _finish(partial, out, plan, origin)
     return Packed(out, *facts, need, earlier, trimmed)

@@ -29,14 +29,17 @@ def candidates(
     "Scored segments of all levels, at most `top_k` a level"
     found = []
     for level, (logits, offsets, mask) in enumerate(zip(out.logits, out.offsets, out.masks)):
-        classes, stride = logits.shape[-1], 2**level
+        classes = logits.shape[-1]
+        stride = 2**level
         flat = logits.float().masked_fill(~mask[..., None], -torch.inf).flatten(1)
         best, index = flat.topk(min(cfg.top_k, flat.shape[1]), sorted=False)
-        point, label = index // classes, index % classes
-        reach = offsets.float().flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 2))
-        segments = stride * (point[..., None] + reach * reach.new_tensor([-1, 1]))
-        keep = best.sigmoid() > cfg.min_score
-        found.append((segments, best.sigmoid() * keep, label.where(keep, -1)))
+        point = index // classes
+        label = index % classes
+        distances = offsets.float().flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 2))
+        segments = stride * (point[..., None] + distances * distances.new_tensor([-1, 1]))
+        score = best.sigmoid()
+        keep = score > cfg.min_score
+        found.append((segments, score * keep, label.where(keep, -1)))
     return tuple(torch.cat(o, 1) for o in zip(*found))
 
 # %% ../../nbs/3_detector/13_inference.ipynb #0c4e9a11
@@ -68,8 +71,11 @@ def to_events(
     start, end = seconds.unbind(-1)
     video, rank = torch.nonzero((scores > 0) & (end > start), as_tuple=True)
     label = classes[video, rank].long().numpy()
-    return {"video": np.asarray(videos, dtype=object)[video.numpy()], "label": np.asarray(labels, dtype=object)[label],
-            "start": start[video, rank].numpy(), "end": end[video, rank].numpy(), "score": scores[video, rank].double().numpy()}
+    return {"video": np.asarray(videos, dtype=object)[video.numpy()],
+            "label": np.asarray(labels, dtype=object)[label],
+            "start": start[video, rank].numpy(),
+            "end": end[video, rank].numpy(),
+            "score": scores[video, rank].double().numpy()}
 
 # %% ../../nbs/3_detector/13_inference.ipynb #a6e7d6ed
 @contextmanager
@@ -93,8 +99,9 @@ def windows(
     def run(visual, audio, low, high):
         p = next(model.parameters())
         visual, audio = (torch.as_tensor(x).to(p)[None] for x in (visual, audio))
+        mask = torch.ones(visual.shape[:2], dtype=torch.bool, device=p.device)
         with evaluating(model):
-            segments, scores, classes = candidates(model(visual, audio, torch.ones(visual.shape[:2], dtype=torch.bool, device=p.device)), cfg=cfg)
+            segments, scores, classes = candidates(model(visual, audio, mask), cfg=cfg)
             middle = segments.mean(-1)
             inside = (middle >= low) & (middle < high)
             kept = soft_nms(segments, scores*inside, classes.where(inside, -1), sigma=cfg.nms_sigma, min_score=cfg.nms_min_score, max_segments=cfg.max_segments)
@@ -114,7 +121,6 @@ def found_events(
     order = np.argsort(-joined[1], kind="stable")
     segments, scores, classes = (torch.from_numpy(np.ascontiguousarray(x[order]))[None] for x in joined)
     return to_events(segments, scores, classes.long(), videos=[video], durations=torch.tensor([duration]), labels=labels, clock=clock)
-
 
 # %% ../../nbs/3_detector/13_inference.ipynb #369e89f0
 def _detect_long(model, batch, i, *, cfg, labels, clock):
@@ -160,7 +166,8 @@ def predict(
     "Events of all videos of a data set, in the data set's order"
     from loco.data.samples import collate
     device = next(model.parameters()).device
-    labels, clock = labels or model.labels or dataset.annotations.labels, clock or model.clock or dataset.clock
+    labels = labels or model.labels or dataset.annotations.labels
+    clock = clock or model.clock or dataset.clock
     order = sorted(range(len(dataset)), key=lambda i: dataset.annotations.duration[dataset.videos[i]])
     parts = [detect(model, collate([dataset[i] for i in order[n:n+batch]]).to(device), cfg=cfg, labels=labels, clock=clock)
              for n in progress(range(0, len(order), batch))]

@@ -20,16 +20,22 @@ def sigmoid_focal_loss(
     gamma:float=2.0, # How fast the loss fades for what is already right
 ) -> Tensor: # Same shape, float32
     "Focal loss of each logit"
-    t, x = targets.bool(), logits.float()
-    z = torch.where(t, -x, x)
-    return torch.where(t, alpha, 1-alpha) * z.sigmoid()**gamma * F.softplus(z)
+    positive = targets.bool()
+    x = logits.float()
+    z = torch.where(positive, -x, x)
+    weight = torch.where(positive, alpha, 1-alpha)
+    return weight * z.sigmoid()**gamma * F.softplus(z)
 
 # %% ../../nbs/3_detector/10_losses.ipynb #loss026
 def _overlap(pred, target, eps):
-    (ds, de), (ds_, de_) = pred.unbind(-1), target.unbind(-1)
-    shared = (torch.minimum(ds, ds_) + torch.minimum(de, de_)).clamp(min=0)
-    union = (ds + de + ds_ + de_ - shared).clamp(min=eps)
-    return shared/union, union, (torch.maximum(ds, ds_) + torch.maximum(de, de_)).clamp(min=eps)
+    "IoU, union and hull of intervals around a point"
+    start, end = pred.unbind(-1)
+    true_start, true_end = target.unbind(-1)
+    shared = torch.minimum(start, true_start) + torch.minimum(end, true_end)
+    shared = shared.clamp(min=0)
+    union = (start + end + true_start + true_end - shared).clamp(min=eps)
+    hull = (torch.maximum(start, true_start) + torch.maximum(end, true_end)).clamp(min=eps)
+    return shared/union, union, hull
 
 # %% ../../nbs/3_detector/10_losses.ipynb #loss029
 def giou_loss(
@@ -62,7 +68,8 @@ class DetectionLoss(nn.Module):
         cfg:LossConfig=LossConfig(), # Weights and choices
     ):
         super().__init__()
-        self.cfg, self.iou = cfg, {"giou": giou_loss, "diou": diou_loss}[cfg.iou]
+        self.cfg = cfg
+        self.iou = {"giou": giou_loss, "diou": diou_loss}[cfg.iou]
         self.register_buffer("positives", torch.tensor(float(cfg.positives)))
 
     @torch.no_grad()
@@ -86,4 +93,6 @@ class DetectionLoss(nn.Module):
         norm = self.count(real.sum().float()) / world()
         focal = sigmoid_focal_loss(logits, targets.cls, alpha=self.cfg.focal_alpha, gamma=self.cfg.focal_gamma)
         apart = self.iou(offsets[video, point, label], targets.offsets)
-        return {"cls": focal.sum(-1).masked_fill(~mask, 0).sum()/norm, "reg": apart.masked_fill(~real, 0).sum()/norm}
+        cls = focal.sum(-1).masked_fill(~mask, 0).sum()
+        reg = apart.masked_fill(~real, 0).sum()
+        return {"cls": cls/norm, "reg": reg/norm}

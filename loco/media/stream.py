@@ -156,7 +156,8 @@ class Watcher:
             out.duration, out.notes = reader.duration, reader.notes
         out.events = found_events(found, video=out.name, duration=out.duration, labels=self.labels, clock=self.clock)
         out.notes += [self._full(o) for o in flow.full if o[2] >= .1][:3]
-        if film: out.film, out.spectrum = frames.all() if p.seen else None, None if not p.heard else columns.all().T
+        every = max(1, self.encoder.size[0]//64)     # a report shows them small
+        if film: out.film, out.spectrum = frames.all()[:, ::every, ::every] if p.seen else None, columns.all().T if p.heard else None
         return out
 
     def _keep(self, piece, frames, columns):

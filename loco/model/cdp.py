@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['overlap', 'WindowAttention', 'CDPAttention']
 
-# %% ../../nbs/4_ideas/19_cdp.ipynb #057f5fbb
+# %% ../../nbs/4_ideas/19_cdp.ipynb #4f608b0d
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
 from .window import WindowAdaptation, hold, sample_windows, target_points
 
-# %% ../../nbs/4_ideas/19_cdp.ipynb #519e8315
+# %% ../../nbs/4_ideas/19_cdp.ipynb #f7f8d1ca
 def overlap(
     x:Tensor, # `(B, T, ...)`
     chunk:int, # Steps in a chunk `C`
@@ -18,13 +18,15 @@ def overlap(
     reach:int, # Steps a chunk sees beyond either end
 ) -> Tensor: # `(B, ceil(T/C), C + 2 reach, ...)`, zeros beyond the sequence
     "Chunks along time, each with its surroundings"
-    n,width = -(-x.shape[1]//chunk),chunk + 2*reach
-    k = -(-width//chunk)
-    ends = reach,(n+k-1)*chunk - x.shape[1] - reach
-    blocks = F.pad(x, (0,0)*(x.dim()-2) + ends).unflatten(1, (-1,chunk))
-    return torch.cat([blocks[:,i:i+n,:width-i*chunk] for i in range(k)], 2)
+    count = -(-x.shape[1]//chunk)
+    width = chunk + 2*reach
+    pieces = -(-width//chunk)
+    after = (count + pieces - 1)*chunk - x.shape[1] - reach
+    padded = F.pad(x, (0,0)*(x.dim()-2) + (reach,after))
+    blocks = padded.unflatten(1, (-1,chunk))
+    return torch.cat([blocks[:,i:i+count,:width-i*chunk] for i in range(pieces)], 2)
 
-# %% ../../nbs/4_ideas/19_cdp.ipynb #43f5c536
+# %% ../../nbs/4_ideas/19_cdp.ipynb #55f2c394
 class WindowAttention(nn.Module):
     "Sliding-window attention: query `t` attends to valid keys `t - W/2` to `t + W/2` (CSWA, Eq. 8)"
     def __init__(self,
@@ -34,7 +36,26 @@ class WindowAttention(nn.Module):
         chunk:int|None=None, # Queries computed together; `max(16, W)` if None
     ):
         super().__init__()
-        self.heads,self.reach,self.chunk = heads,window//2,chunk or max(16, window)
+        self.heads = heads
+        self.reach = window//2
+        self.chunk = chunk or max(16, window)
+
+    def cut(self, x, chunk, reach):
+        "Chunks with their surroundings, heads apart: `(B n, H, C + 2 reach, D/H)`"
+        chunks = overlap(x, chunk, reach=reach).flatten(0,1)
+        return chunks.unflatten(-1, (self.heads,-1)).transpose(1,2)
+
+    def join(self, y, videos, steps):
+        "Heads side by side and chunks one after another again: `(B, T, D)`"
+        chunks = y.transpose(1,2).flatten(2)
+        return chunks.unflatten(0, (videos,-1)).flatten(1,2)[:,:steps]
+
+    def visible(self, valid, chunk):
+        "Which keys each query may see: `(B n, H, C, C + W)`"
+        keys = overlap(valid, chunk, reach=self.reach).flatten(0,1).transpose(1,2)
+        query = torch.arange(chunk, device=valid.device)[:,None]
+        key = torch.arange(chunk + 2*self.reach, device=valid.device)
+        return keys[:,:,None] & (key >= query) & (key <= query + 2*self.reach)
 
     def forward(self,
         q:Tensor, # `(B, T, D)` queries
@@ -43,18 +64,18 @@ class WindowAttention(nn.Module):
         mask:Tensor, # `(B, T)`, True = valid
         valid:Tensor|None=None, # `(B, T, H)`, True = this head may attend to this key; `mask` if None
     ) -> Tensor: # `(B, T, D)`, zero outside the mask and where no valid key is in reach
-        B,T,D = q.shape
-        C,r = min(self.chunk, T),self.reach
-        split = lambda t,r: overlap(t, C, reach=r).flatten(0,1).unflatten(-1, (self.heads,-1)).transpose(1,2)
-        i,j = torch.arange(C, device=q.device)[:,None],torch.arange(C+2*r, device=q.device)
-        keys = overlap(mask[...,None] if valid is None else valid, C, reach=r).flatten(0,1).transpose(1,2)
-        see = keys[:,:,None] & (j >= i) & (j <= i+2*r)
+        videos, steps, _ = q.shape
+        chunk = min(self.chunk, steps)
+        see = self.visible(mask[...,None] if valid is None else valid, chunk)
         bias = torch.zeros_like(see, dtype=q.dtype).masked_fill(~see, torch.finfo(q.dtype).min/2)
-        y = F.scaled_dot_product_attention(split(q, 0), split(k, r), split(v, r), attn_mask=bias)
-        y = (y * see.any(-1, keepdim=True)).transpose(1,2).flatten(2)
-        return y.unflatten(0, (B,-1)).flatten(1,2)[:,:T] * mask[...,None]
+        queries = self.cut(q, chunk, 0)
+        keys = self.cut(k, chunk, self.reach)
+        values = self.cut(v, chunk, self.reach)
+        y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        y = y * see.any(-1, keepdim=True)
+        return self.join(y, videos, steps) * mask[...,None]
 
-# %% ../../nbs/4_ideas/19_cdp.ipynb #1d85e3e1
+# %% ../../nbs/4_ideas/19_cdp.ipynb #99a0f594
 class CDPAttention(nn.Module):
     "Sliding-window attention over keys and values sampled from adapted windows (Sec. 3.4, Eq. 7 and 8)"
     def __init__(self,
@@ -66,15 +87,18 @@ class CDPAttention(nn.Module):
         border:bool=False, # A point beyond the video is its first or last step, instead of no key
     ):
         super().__init__()
-        self.shared,self.border = shared,border
-        self.adapt,self.attention = WindowAdaptation(dim, heads, window=window),WindowAttention(heads, window=window)
+        self.shared = shared
+        self.border = border
+        self.adapt = WindowAdaptation(dim, heads, window=window)
+        self.attention = WindowAttention(heads, window=window)
 
     def windows(self,
         x:Tensor, # `(B, T, D)` keys or values
         mask:Tensor, # `(B, T)`, True = valid
     ) -> Tensor: # `(B, nW, H, W)` positions, in grid steps
         "Where each head samples `x`"
-        points = target_points(*self.adapt(x, mask), window=self.adapt.window)
+        size, offset = self.adapt(x, mask)
+        points = target_points(size, offset, window=self.adapt.window)
         return hold(points, mask) if self.border else points
 
     def forward(self,
@@ -85,5 +109,6 @@ class CDPAttention(nn.Module):
     ) -> Tensor: # `(B, T, D)`, zero outside the mask
         at_k = self.windows(k, mask)
         at_v = at_k if self.shared else self.windows(v, mask)
-        (k,k_valid),(v,v_valid) = (sample_windows(t, p, mask) for t,p in ((k,at_k), (v,at_v)))
-        return self.attention(q, k, v, mask, k_valid & v_valid)
+        k_hat, k_valid = sample_windows(k, at_k, mask)
+        v_hat, v_valid = sample_windows(v, at_v, mask)
+        return self.attention(q, k_hat, v_hat, mask, k_valid & v_valid)

@@ -60,7 +60,8 @@ class Decoder(nn.Module):
         self.fusion = ConvNorm(dim, dim)
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, heads, drop_path=drop_path, scale_init=scale_init) for _ in range(blocks))
-        self.cls, self.reg = (Head(dim, n, hidden=hidden) for n in (classes, 2*classes))
+        self.cls = Head(dim, classes, hidden=hidden)
+        self.reg = Head(dim, 2*classes, hidden=hidden)
         self.scale = nn.Parameter(torch.ones(levels))
         nn.init.constant_(self.cls.last.bias, prior_bias(prior))
         nn.init.constant_(self.reg.last.bias, start)
@@ -69,9 +70,11 @@ class Decoder(nn.Module):
         pyramid:list, # A pair a level: features `(B, T_l, 2D)` and mask `(B, T_l)` bool
     ) -> tuple[list[Tensor], list[Tensor]]: # Logits `(B, T_l, C)` and offsets `(B, T_l, C, 2)` >= 0 in steps of the level
         lengths = tuple(z.shape[1] for z, _ in pyramid)
-        x, mask = (torch.cat(o, 1) for o in zip(*pyramid))
+        x = torch.cat([z for z, _ in pyramid], 1)
+        mask = torch.cat([m for _, m in pyramid], 1)
         x = self.fusion(x, mask, lengths)
         for block in self.blocks: x = block(x, mask, lengths=lengths)
-        logits, offsets = self.cls(x, mask, lengths), self.reg(x, mask, lengths).unflatten(-1, (self.classes, 2))
-        offsets = [(s * o).relu() for s, o in zip(self.scale, offsets.split(lengths, 1))]
+        logits = self.cls(x, mask, lengths)
+        distances = self.reg(x, mask, lengths).unflatten(-1, (self.classes, 2))
+        offsets = [(scale * level).relu() for scale, level in zip(self.scale, distances.split(lengths, 1))]
         return list(logits.split(lengths, 1)), offsets

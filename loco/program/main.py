@@ -19,7 +19,7 @@ from .train import eval_command, plot, train
 from ..core.config import Config, schema
 from ..core.errors import Error
 from .options import Preset
-from ..core.terminal import say, table
+from ..core.terminal import fitting, plain, say, table
 from ..core.threads import short_waits
 
 # %% ../../nbs/7_using/49_main.ipynb #d2067b61
@@ -92,7 +92,7 @@ def _stopped(error):
     _fail(f'stopped by {name}: what was finished is kept, and the same command does the rest', status)
 
 def _fail(message, status):
-    print(f'loco: {message}', file=sys.stderr)
+    print(fitting(plain(f'loco: {message}'), sys.stderr.encoding), file=sys.stderr)
     sys.exit(status)
 
 # %% ../../nbs/7_using/49_main.ipynb #f75ade64

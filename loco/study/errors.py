@@ -120,6 +120,11 @@ def _numbered(cols, videos):
     key = np.fromiter((videos[v] for v in cols['video']), np.int64, len(cols['video']))
     return dict(key=key, segment=np.stack([cols['start'], cols['end']], -1).astype(float).reshape(-1, 2), label=cols['label'])
 
+def _by_score(det):
+    "Order of detections by falling score; ties by video, start and end as in mAP, then by class, so that the order of rows says nothing"
+    number = lambda names: np.unique(names.astype(str), return_inverse=True)[1]
+    return np.lexsort((number(det['label']), det['end'], det['start'], number(det['video']), -det['score']))
+
 def _groups(key, events):
     "Which group of `events[key]` each detection is in, counted within its video from 1; detections come by falling score"
     order = np.argsort(key, kind='stable')
@@ -151,7 +156,7 @@ def analyse(
     "Name every detection of a split by its kind; raises `ValueError` on detections of other videos or classes"
     videos = {v: n for n,v in enumerate(annotations.videos(subset))}
     det = _check(detections, videos, annotations.labels, subset)
-    order = np.argsort(-det['score'], kind='stable')
+    order = _by_score(det)
     det, gt = {k: v[order] for k,v in det.items()}, annotations.table(subset)
     d, e = _numbered(det, videos), _numbered(gt, videos)
     i, j, iou = overlapping(d, e)

@@ -64,6 +64,8 @@ class Experiment:
 _none = {'model.cross': 'none', 'model.pyramid': False}
 _base, _no_lcc = {**_none, 'model.lcc': False}, {'model.lcc': False}
 _avg = lambda x: (None,)*5 + (x,)
+_alone = Row('pyramid alone', {'model.cross': 'none', **_no_lcc}, extra=True)
+_corrected = Row('pyramid and LCC', {'model.cross': 'none'}, extra=True)
 _loco = Row('LoCo', paper=(56.6, 51.4, 44.7, 36.7, 25.9, 53.4), i3d=(52.8, 47.6, 41.1, 33.3, 21.9, 49.5))
 
 def _system(name, key, paper, i3d, **more): return Row(name, {'model.system': key, 'model.lcc': False}, paper, i3d, **more)
@@ -72,6 +74,7 @@ _table1 = (
     _system('ActionFormer', 'actionformer', (49.2, *(None,)*4, 47.0), (43.5, 39.4, 33.4, 27.3, 17.9, 42.2)),
     _system('TriDet', 'tridet', (49.7, *(None,)*4, 47.3), (46.2, *(None,)*4, 44.4)),
     _system('UnAV', 'unav', (53.8, 48.7, 42.2, 33.8, 20.4, 51.0), (50.6, 45.8, 39.8, 32.4, 21.1, 47.8), at_most={'train.lr': 3e-4}),
+    Row('UnAV at 6e-4', {'model.system': 'unav', 'train.lr': 6e-4, **_no_lcc}, extra=True),
     _system('UniAV (single task)', 'uniav', (54.8, 49.4, 43.2, 35.3, 22.5, 51.7), (50.1, *(None,)*4, 48.2), whose='UniAV(STF)'),
     _loco)
 
@@ -80,7 +83,7 @@ EXPERIMENTS = {
     'table1': Experiment('Table 1: the systems compared', _table1),
     'table2a': Experiment('Table 2a: the two ideas', (
         Row('neither', _base, (37.1, 29.0, 21.6, 13.6, 6.9, 37.0)), Row('LCC only', _none, (45.6, 38.8, 32.0, 25.2, 17.3, 45.2)),
-        Row('CDP only', _no_lcc, (56.0, 51.1, 43.6, 35.6, 23.0, 52.5)), _loco)),
+        Row('CDP only', _no_lcc, (56.0, 51.1, 43.6, 35.6, 23.0, 52.5)), _loco, _alone, _corrected)),
     'table2b': Experiment('Table 2b: the target G of the correspondence loss', (
         Row('diagonal', {'model.target': 'diagonal'}, (55.9, 51.1, 44.1, 35.4, 21.9, 52.7)),
         Row('softened', {'model.target': 'softened'}, (55.6, 50.5, 43.9, 36.6, 23.1, 52.8)),
@@ -90,14 +93,14 @@ EXPERIMENTS = {
         Row('fixed windows', {'model.cross': 'fixed'}, (56.4, 50.6, 43.9, 35.3, 22.5, 52.7)), _loco,
         Row('CDP, windows of keys', {'model.cross': 'cdp-keys'}, extra=True),
         Row('CDP, roles of Eq. 6', {'model.guided': True}, extra=True), Row('CDP, a stream asks for itself', {'model.guided': False}, extra=True),
-        Row('CDP, points held at the ends', {'model.border': True}, extra=True), Row('CDP, points lost at the ends', {'model.border': False}, extra=True))),
+        Row('CDP, points held at the ends', {'model.border': True}, extra=True), Row('CDP, points lost at the ends', {'model.border': False}, extra=True), _alone, _corrected)),
     'table2d': Experiment('Table 2d: the window size W', (
         Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), _loco,
         Row('W = 16', {'model.window': 16}, (56.2, 51.3, 44.9, 36.6, 25.1, 53.0)),
         Row('W = 32', {'model.window': 32}, (56.2, 51.3, 44.2, 36.0, 23.2, 52.8)), Row('full', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)))),
     'table3': Experiment('Table 3: what each part adds', (
         Row('base', _base, _avg(37.0)), Row('base+GB', {'model.cross': 'global', **_no_lcc}, _avg(51.2)), Row('base+CDP', _no_lcc, _avg(52.5)),
-        Row('base+GB+LCC', {'model.cross': 'global'}, _avg(52.4)), _loco)),
+        Row('base+GB+LCC', {'model.cross': 'global'}, _avg(52.4)), _loco, _alone, _corrected)),
     'fig1b': Experiment('Fig. 1b: similarity against distance', (Row('without LCC', _no_lcc), _loco)),
     'fig3': Experiment('Fig. 3: the weight alpha of the correspondence loss', (
         Row('0', _no_lcc, _avg(52.5)), *(Row(f'{a:g}', {'loss.lcc_weight': a}) for a in (0.01, 0.03)), _loco,

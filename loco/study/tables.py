@@ -99,7 +99,7 @@ def difference(
 # %% ../../nbs/workshop/a22_tables.ipynb #aca3d230
 def seeds_needed(
     std:float, # Standard deviation of paired differences, in points
-    size:float, # Difference that should be told apart from zero, in points
+    size:float, # Difference to be seen, in points
     *,
     most:int=1000, # Give up there
 ) -> int: # `most` if it would take more
@@ -120,8 +120,8 @@ def cells(
     config:dict, # Settings
 ) -> list[list[str]]: # Two lines a row: ours, and the paper's where it prints any
     "The table as text"
-    show, ref = lambda v: '' if v is None else f'{v:.1f}', res.scores[res.index(res.experiment.reference)]
-    lines = []
+    ref, lines = res.scores[res.index(res.experiment.reference)], []
+    show = lambda v: '' if v is None else f'{v:.1f}'
     for r, n, x, m, s in zip(res.experiment.rows, res.seeds, res.scores, res.mean, res.spread):
         ours = [f'{a:.1f} ± {b:.1f}' if n > 1 else f'{a:.1f}' if n else '–' for a, b in zip(m, s)]
         d = '' if r.name == res.experiment.reference else str(difference(x[:, -1], ref[:, -1]))
@@ -143,31 +143,32 @@ def markdown(
     return '\n'.join([line(head), '|---|' + '---:|'*(len(head) - 1), *body])
 
 # %% ../../nbs/workshop/a22_tables.ipynb #bf04b771
+def _place(gap): return f'{abs(gap):.1f} {"above" if gap > 0 else "below"}'
+
 def _beside(row, d, paper, goal):
     "How a difference stands to the one that the paper prints"
     if paper is None or goal is None: return ''
     gap = paper - goal
-    if row.whose: return f' The paper has no such row; its {gap:+.1f} is of {row.whose}.'
-    sign = f' The paper has {gap:+.1f}: {"the same" if gap*d.mean > 0 else "the other"} sign'
-    if d.pairs < 2: return sign + '.'
+    if row.whose: return f' The paper has no such row; its {row.whose} is {_place(gap)}.'
+    if d.pairs < 2: return f' The paper: {_place(gap)}.'
     inside, need = abs(gap - d.mean) <= d.half, seeds_needed(d.std, gap)
-    more = f' For an even chance to see {abs(gap):.1f} points here it would take about {need} seeds.' if inside and not d.clear and need > d.pairs else ''
-    return f'{sign}, {"inside" if inside else "outside"} the interval.{more}'
+    more = f' To see a difference of that size half the time would take about {need} seeds.' if inside and not d.clear and need > d.pairs else ''
+    return f' The paper: {_place(gap)}, {"inside" if inside else "outside"} the interval.{more}'
 
 def verdicts(
     res:Results, # Scores
     config:dict, # Settings
-) -> list[str]: # A sentence a row, in Markdown
-    "What an experiment says about each row beside its reference, and whether the paper's difference has its sign and lies in its interval"
-    ref, out = res.index(res.experiment.reference), []
-    goal = printed(res.experiment.rows[ref], config)[-1]
+) -> list[str]: # A line a row, in Markdown
+    "What an experiment says about each row beside its reference, and whether the paper's difference lies in the interval"
+    name, goal = res.experiment.reference, printed(res.experiment.row(res.experiment.reference), config)[-1]
+    ref, out = res.scores[res.index(name)], []
     for r, x in zip(res.experiment.rows, res.scores):
-        d = difference(x[:, -1], res.scores[ref][:, -1])
-        if r.name == res.experiment.reference or not d.pairs: continue
-        here = f'{abs(d.mean):.1f} points {"above" if d.mean > 0 else "below"} {res.experiment.reference}'
-        sure = f'the interval of ± {d.half:.1f} leaves out zero' if d.clear else f'not told apart from it by {d.pairs} seeds (± {d.half:.1f})' if d.pairs > 1 else 'one seed only'
-        out.append(f'**{r.name}**: {here}; {sure}.' + _beside(r, d, printed(r, config)[-1], goal))
+        d = difference(x[:, -1], ref[:, -1])
+        if r.name == name or not d.pairs: continue
+        sure = f'{d.pairs} seeds, ± {d.half:.1f}: the interval {"leaves out" if d.clear else "holds"} zero' if d.pairs > 1 else 'one seed, so no interval'
+        out.append(f'**{r.name}**: {_place(d.mean)} {name} ({sure}).' + _beside(r, d, printed(r, config)[-1], goal))
     return out
+
 
 # %% ../../nbs/workshop/a22_tables.ipynb #0b35fd0b
 def plot_rows(

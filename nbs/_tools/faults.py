@@ -1,7 +1,8 @@
 """Kill commands at random moments, fill the disk, take the rights away, and count what comes of it
 
     python nbs/_tools/faults.py                      everything, about a quarter of an hour; writes nbs/results/faults.json
-    python nbs/_tools/faults.py --kills 8 --out x.json --only train pack
+    python nbs/_tools/faults.py --missing            only what that report has not counted yet, added to it
+    python nbs/_tools/faults.py --kills 8 --out x.json --only train "data pack"
 
 Every command runs in a process of its own that is forked from this one, so that a life costs no imports. A command is one
 entry of `COMMANDS`. It is started in a folder, stopped by SIGKILL, SIGTERM or SIGINT after a random time, and started
@@ -19,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT/'tests')]
 RESULTS = NBS/'results'/'faults.json'
 SIGNALS = {'SIGKILL': {-9}, 'SIGTERM': {143, -15}, 'SIGINT': {130}}           # and how a command may end on each
 PATIENCE = 120                                                                  # seconds after which a life counts as hung
-TIMES = {'seconds', 'started', 'finished', 'total_seconds'}                     # keys of JSON that hold durations
+TIMES = {'seconds', 'took', 'started', 'finished', 'total_seconds'}                     # keys of JSON that hold durations
 _passing = {'.training.lock', 'tensorboard', '.tmp'}                            # files that say nothing about the end
 
 # ---------------------------------------------------------------- commands
@@ -314,18 +315,22 @@ def ranks(world, folder):
 def warm_up():
     "Import once what every life would import"
     from torch.utils.tensorboard import SummaryWriter
-    import filelock, matplotlib.pyplot, scipy.stats, torch._dynamo, tqdm.auto
+    import av, filelock, matplotlib.pyplot, scipy.stats, torch._dynamo, tqdm.auto
     from loco.data import annotations, check, locate, pack
     from loco.program import main
     from loco.study import experiments, tables
     from loco.training import run
 
-def report(folder, *, only=(), kills=None, seed=0, keep=lambda res: None):
-    "Everything, counted; `keep` gets what is known so far"
-    commands, begin = {k: v for k, v in known().items() if not only or k in only}, time.perf_counter()
+def nothing_yet(): return {kind: {} for kind in ('kills', 'full', 'denied', 'others')} | dict(seconds=0)
+
+def report(folder, *, only=(), kills=None, seed=0, res=None, keep=lambda res: None):
+    "Everything that `res` does not hold yet, counted; `keep` gets what is known so far"
+    res = res or nothing_yet()
+    commands, begin = {k: v for k, v in known().items() if not only or k in only}, time.perf_counter() - res['seconds']
     warm_up()
-    res = dict(kills={}, full={}, denied={}, others={}, not_there=[k for k in COMMANDS if k not in known()])
+    res['not_there'] = [k for k in COMMANDS if k not in known()]
     def count(kind, name, f):
+        if name in res[kind]: return
         at = folder/kind/name.replace(' ', '-')
         at.mkdir(parents=True)
         res[kind][name] = found = f(at)
@@ -336,15 +341,16 @@ def report(folder, *, only=(), kills=None, seed=0, keep=lambda res: None):
     world = make_world(folder/'world')
     ends = {}
     for name, c in commands.items():
+        if all(name in res[kind] for kind in ('kills', 'full', 'denied')): continue
         (world/'ends'/name).mkdir(parents=True)
         whole, seconds = ends[name] = undisturbed(c, world, world/'ends'/name/'run')
         count('kills', name, lambda at: kill(name, c, world, at, whole, seconds, kills=kills, seed=seed))
-    for name, c in commands.items():
-        whole = ends[name][0]
+    for name, (whole, _) in ends.items():
+        c = commands[name]
         count('full', name, lambda at: fill(name, c, world, at, whole))
         count('denied', name, lambda at: deny(name, c, world, at, whole))
     if not only:
-        count('others', 'closed pipe', lambda at: pipe(world, at, ends['train'][0]))
+        count('others', 'closed pipe', lambda at: pipe(world, at, outcome(world/'run')))
         count('others', 'two ranks', lambda at: ranks(world, at))
     return res
 
@@ -357,10 +363,12 @@ def main(argv=None):
     p.add_argument('--kills', type=int, help='kills of each command, in place of those of the table')
     p.add_argument('--only', nargs='*', default=(), help='commands, such as: train "data pack"')
     p.add_argument('--seed', type=int, default=0, help='seed of the moments and signals')
+    p.add_argument('--missing', action='store_true', help='keep what the report holds, and count the rest')
     p.add_argument('--out', type=Path, default=RESULTS, help='the report')
     a = p.parse_args(argv)
     keep = lambda res: a.out.write_text(json.dumps(res, indent=1) + '\n')
-    with tempfile.TemporaryDirectory() as tmp: res = report(Path(tmp).resolve(), only=a.only, kills=a.kills, seed=a.seed, keep=keep)
+    res = json.loads(a.out.read_text()) if a.missing and a.out.exists() else None
+    with tempfile.TemporaryDirectory() as tmp: res = report(Path(tmp).resolve(), only=a.only, kills=a.kills, seed=a.seed, res=res, keep=keep)
     found = faults(res)
     print('\n'.join(found) or f'{sum(sum(o["kills"].values()) for o in res["kills"].values())} kills, no fault')
     return bool(found)

@@ -4,7 +4,7 @@
     python nbs/_tools/readme.py --check     exit status 1 if one is stale
 
 Directives are honoured as on the site, links to notebooks are made relative to the top folder, and the picture outputs of
-the notebook become files, for a README cannot hold them.
+the notebook become files, for a README cannot hold them. A cell under `#| readme: false`, such as a player, is left out.
 """
 import argparse, os, re, sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def shown(cell):
         cell.source = _link.sub(lambda m: m[1] + os.path.relpath(os.path.join('nbs', m[2])), cell.source)
         return cell
     d, source = directives(cell.source)
-    if cell.cell_type != 'code' or d.keys() & _hidden or d.get('include') == 'false': return None
+    if cell.cell_type != 'code' or d.keys() & _hidden or 'false' in (d.get('include'), d.get('readme')): return None
     cell.source, tags = _magic.sub('', source).strip(), cell.metadata.setdefault('tags', [])
     if d.get('echo') == 'false' or 'hide_input' in d: tags.append('remove-input')
     if d.get('output') == 'false' or 'hide_output' in d: cell.outputs = []
