@@ -59,7 +59,7 @@ def kept_events(
     starts, # `(S,)` first steps of crops
     *,
     steps:int, # Length of a crop
-    margin:float, # How far the first and the last segment reach, in grid steps
+    margin:float, # How far the first and the last step reach beyond their moments, in grid steps
 ) -> np.ndarray: # `(S, N)` bool
     "Which crops keep which events: at least half of the event is inside, or it fills the crop"
     low = np.asarray(starts)[:, None] - margin

@@ -189,7 +189,7 @@ def plot_rows(
     b.plot(res.mean[:, -1], y, '|', color=COLORS[0], ms=15, mew=2)
     for i, (r, x) in enumerate(zip(rows, res.scores)):
         d = difference(x[:, -1], ref[:, -1])
-        if r.name != res.experiment.reference and d.pairs: c.errorbar(d.mean, i, xerr=None if math.isnan(d.half) else d.half, fmt='o', color=COLORS[1] if d.clear else '#777777', ms=5, capsize=3)
+        if r.name != res.experiment.reference and d.pairs: c.errorbar(d.mean, i, xerr=None if math.isnan(d.half) else d.half, fmt='o', mfc='white' if d.pairs == 1 else None, color=COLORS[1] if d.clear else '#777777', ms=5, capsize=3)
     c.axvline(0, color='#777777', lw=.8)
     a.set(title='paper, UnAV-100', xlabel='Avg. mAP (%)', yticks=y, yticklabels=[r.name for r in rows], ylim=(len(rows) - .5, -.5))
     b.set(title=data, xlabel='Avg. mAP (%)')
@@ -232,8 +232,9 @@ def plot_history(
 ) -> 'Picture':
     "How the runs of an experiment went"
     from loco.core.plots import COLORS, Picture
-    fig = Picture(3.6*len(panels), 2.5)
-    for ax, (title, key) in zip(np.atleast_1d(fig.subplots(1, len(panels))), panels.items()):
+    fig = Picture(3.6*len(panels), 2.8)
+    axes = np.atleast_1d(fig.subplots(1, len(panels)))
+    for ax, (title, key) in zip(axes, panels.items()):
         for i, (r, runs) in enumerate(zip(res.experiment.rows, res.runs)):
             curves = np.array([[e[key] for e in o['history']] for o in runs if all(key in e for e in o['history'])])
             if not len(curves): continue
@@ -241,7 +242,8 @@ def plot_history(
             ax.plot(x, curves.mean(0), color=COLORS[i % len(COLORS)], label=r.name, lw=1.6)
             ax.fill_between(x, curves.min(0), curves.max(0), color=COLORS[i % len(COLORS)], alpha=.15, lw=0)
         ax.set(title=title, xlabel='epoch')
-    ax.legend()
+    lines, names = max((ax.get_legend_handles_labels() for ax in axes), key=lambda o: len(o[1]))
+    fig.legend(lines, names, loc='outside lower center', ncols=min(6, max(1, len(names))), fontsize=8, frameon=False, handlelength=1)
     return fig
 
 # %% ../../nbs/workshop/a45_study_tables.ipynb #76a9ee84
