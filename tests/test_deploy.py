@@ -1,0 +1,38 @@
+"A model as ONNX answers as the model does, at any length up to its longest"
+import json
+
+import pytest
+import torch
+
+from loco.core.config import Config
+from loco.core.errors import BadInput
+from loco.detection.inference import candidates
+from loco.detection.nms import soft_nms
+from loco.model.deploy import OnnxModel, check_onnx, export_onnx
+from loco.model.network import make_model
+
+pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning')     # PyTorch's, from its own translator
+for needed in ('onnx', 'onnxruntime', 'onnxscript'): pytest.importorskip(needed)
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    "A small model and its file; translating is slow, so it is done once"
+    torch.manual_seed(0)
+    cfg = Config.preset('stampsav').model.replace(dim=8, lcc_dim=4, levels=2, unimodal_blocks=1, fusion_blocks=1, scale_init=1.)
+    model = make_model(cfg, labels=tuple(f'class {i}' for i in range(cfg.classes))).eval()
+    return model, export_onnx(model, tmp_path_factory.mktemp('onnx')/'model.onnx', steps=40)
+
+def test_three_lengths(exported):
+    assert check_onnx(*exported) < 1e-4
+    assert json.loads(exported[1].with_suffix('.json').read_text())['steps'] == 40
+
+def test_the_same_events(exported):
+    model, twin, n = exported[0], OnnxModel(exported[1]), 27
+    x = torch.randn(1, n, model.cfg.visual_dim), torch.randn(1, n, model.cfg.audio_dim), torch.ones(1, n, dtype=torch.bool)
+    with torch.no_grad(): ours, theirs = (soft_nms(*candidates(m(*x))) for m in (model, twin))
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
+
+def test_too_long(exported):
+    model, twin = exported[0], OnnxModel(exported[1])
+    with pytest.raises(BadInput, match='--steps 41'):
+        twin(torch.zeros(1, 41, model.cfg.visual_dim), torch.zeros(1, 41, model.cfg.audio_dim), torch.ones(1, 41, dtype=torch.bool))
