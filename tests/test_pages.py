@@ -27,7 +27,6 @@ def test_exercises_have_solutions_that_test_themselves(path):
 @pytest.mark.parametrize('path', TAUGHT, ids=page)
 def test_taught_pages_have_two_to_four_exercises(path):
     found = [n for n, _ in exercises(path)]
-    if not found: pytest.xfail('has no exercises yet')
     assert found == list(range(1, len(found) + 1)) and 2 <= len(found) <= 4
 
 def anchors(path):

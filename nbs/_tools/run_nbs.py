@@ -9,13 +9,14 @@ The kernel starts in the notebook's folder, as in JupyterLab, and imports `loco`
 run on the same machine gives the same file, printed timings excepted: execution counts, widget ids, object addresses,
 progress bars and the machine's own paths are taken out.
 """
-import argparse, atexit, hashlib, json, os, re, shutil, sys, tempfile, time
+import argparse, atexit, hashlib, json, os, re, shutil, sys, tempfile, threading, time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
+import nbformat, psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from common import ROOT, directives, notebooks
 
@@ -120,6 +121,27 @@ def environment(jobs):
     if jobs > 1: env['OMP_NUM_THREADS'] = os.environ.get('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//jobs)))
     os.environ.update(env)
 
+def busy(pid):
+    "Processor seconds of a kernel, or `None` while a child of it, or nothing any more, is at work"
+    try: return None if (o := psutil.Process(pid)).children() else sum(o.cpu_times()[:2])
+    except psutil.Error: return None
+
+@contextmanager
+def watched(client, quiet=60):
+    """Within the block a kernel that does nothing for `quiet` seconds is killed. Once in some hundred notebooks a message between kernel and client is lost,
+    and each would wait for the other until the cell's time is up."""
+    done = threading.Event()
+    def watch():
+        seen, since = None, time.monotonic()
+        while not done.wait(2):
+            process = getattr(getattr(client.km, 'provisioner', None), 'process', None)
+            now = busy(process.pid) if process else None
+            if now is None or seen is None or now > seen + .05: seen, since = now, time.monotonic()
+            elif time.monotonic() - since > quiet: return psutil.Process(process.pid).kill()
+    threading.Thread(target=watch, daemon=True).start()
+    try: yield
+    finally: done.set()
+
 def execute(path, *, timeout=600, everything=False):
     "The notebook at `path`, executed and clean"
     nb = nbformat.from_dict(json.loads(Path(path).read_text(encoding='utf-8')))
@@ -128,8 +150,9 @@ def execute(path, *, timeout=600, everything=False):
     for c in nb.cells:
         if c.cell_type == 'code' and skipped(c.source, everything): c.metadata['tags'] = ['skip-execution']
     nb.metadata.pop('widgets', None)
-    NotebookClient(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
-        resources={'metadata': {'path': str(Path(path).resolve().parent)}}).execute()
+    client = NotebookClient(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
+        resources={'metadata': {'path': str(Path(path).resolve().parent)}})
+    with watched(client): client.execute()
     clean(nb)
     trim_widgets(nb)
     return stable_ids(nb)
@@ -147,7 +170,8 @@ def run(path, *, check=False, timeout=600, everything=False):
     "`(path, seconds, what became of it, error or None)` of one notebook"
     start, state, error = time.perf_counter(), 'runs', None
     try:
-        nb = execute(path, timeout=timeout, everything=everything)
+        try: nb = execute(path, timeout=timeout, everything=everything)
+        except DeadKernelError: nb = execute(path, timeout=timeout, everything=everything)
         if not check: state = 'written' if save(nb, path) else 'unchanged'
     except CellExecutionError as e: state, error = 'FAILED', _ansi.sub('', str(e))
     except Exception as e: state, error = 'FAILED', f'{type(e).__name__}: {e}'
