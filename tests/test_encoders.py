@@ -143,7 +143,9 @@ def test_training_starts_from_weights_and_freezes(tmp_path):
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
     "A CLIP and a CLAP of a few thousand weights on disk"
-    transformers = pytest.importorskip('transformers')
+    pytest.importorskip('transformers')
+    from loco.media.hub import load_transformers
+    transformers = load_transformers()
     from loco.core.files import write_json
     d = tmp_path_factory.mktemp('tiny')
     text = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32, max_position_embeddings=16, bos_token_id=1, eos_token_id=2, pad_token_id=0)
