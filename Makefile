@@ -22,11 +22,11 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo '  PYTHON=python3.12 chooses the interpreter of `setup`, PIP_ARGS=... goes to pip, JOBS=4 runs more at a time.'
 
-setup: $(STAMP) ## Create .venv and install the project into it, about 90 s the first time
+setup: $(STAMP) ## Create .venv and install the project into it, some minutes the first time
 
 $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "loco needs Python 3.10 or newer; $(PYTHON) is older. Try: make setup PYTHON=python3.12"; exit 1; }
-	@echo "Installing into $(VENV), about 90 s the first time"
+	@echo "Installing into $(VENV), some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,media,hf,ray]'
 	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps mmengine addict yapf termcolor
