@@ -47,7 +47,7 @@ def test_one_failure_spares_the_others(data, tmp_path):
     folder.mkdir(parents=True)
     (folder/'last.safetensors').write_bytes(b'not a checkpoint')
     failed = perform_all(jobs, tmp_path, tell=lines.append)
-    assert list(failed) == [(jobs[0].slug, 0)] and 'not a whole safetensors file' in str(failed[jobs[0].slug, 0])
+    assert list(failed) == [(jobs[0].slug, 0)] and 'last.safetensors cannot be read' in str(failed[jobs[0].slug, 0])
     assert [o['slug'] for o in records(tmp_path)] == [jobs[1].slug] and any('FAILED' in l for l in lines)
 
 def test_pairs_see_the_same_batches(data):
