@@ -258,8 +258,8 @@ def pipe(world, folder, whole):
 
 SLOW = '''
 import functools, time
-from loco.training import objective, run
-run.processes, quick, naps = functools.partial(objective.processes, timeout={timeout}), run.validate, [{pause}]
+from loco.training import processes, run
+run.processes, quick, naps = functools.partial(processes.processes, timeout={timeout}), run.validate, [{pause}]
 def validate(*args, **kw):
     if naps: time.sleep(naps.pop())
     return quick(*args, **kw)
