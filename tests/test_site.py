@@ -113,6 +113,7 @@ AXE = '''const done = arguments[0]; axe.run({exclude: [["mjx-container"]]}, {pre
 def check_access(browser, theme):
     "axe-core finds no serious fault: names, contrast, roles"
     browser.execute_script(f'document.documentElement.dataset.theme = document.documentElement.dataset.mode = "{theme}"')
+    time.sleep(.3)                                             # colours fade from one theme to the other
     if not browser.execute_script('return !!window.axe'): browser.execute_script((NBS/'_site/vendor/check/axe.min.js').read_text(encoding='utf-8'))
     assert not browser.execute_async_script(AXE), f'in the {theme} theme'
 
