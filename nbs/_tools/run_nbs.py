@@ -2,7 +2,7 @@
 
     python nbs/_tools/run_nbs.py                        every notebook
     python nbs/_tools/run_nbs.py nbs/3_detector/06_blocks.ipynb  some of them
-    python nbs/_tools/run_nbs.py --check -j 2           only see that they run; write nothing
+    python nbs/_tools/run_nbs.py --check -j 2           only see that they run, in kernels that start at once; write nothing
 
 The kernel starts in the notebook's folder, as in JupyterLab, and imports `loco` from the working tree. Cells under
 `#| eval: false` or `#| notest` are left as they are, outputs included (`--all` runs the `notest` ones too). A second
@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from common import ROOT, directives, notebooks
+from warm import POSSIBLE, WarmClient
 
 WIDGETS = 'application/vnd.jupyter.widget-state+json'
 VIEW = 'application/vnd.jupyter.widget-view+json'
@@ -142,15 +143,15 @@ def watched(client, quiet=60):
     try: yield
     finally: done.set()
 
-def execute(path, *, timeout=600, everything=False):
-    "The notebook at `path`, executed and clean"
+def execute(path, *, timeout=600, everything=False, forked=False):
+    "The notebook at `path`, executed and clean; in a kernel of its own, or one forked from a process that has read the large packages already"
     nb = nbformat.from_dict(json.loads(Path(path).read_text(encoding='utf-8')))
     nb = nbformat.v4.nbjson.JSONReader().reads(json.dumps(nb))     # joins lines; no validation before the ids are there
     give_ids(nb)
     for c in nb.cells:
         if c.cell_type == 'code' and skipped(c.source, everything): c.metadata['tags'] = ['skip-execution']
     nb.metadata.pop('widgets', None)
-    client = NotebookClient(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
+    client = (WarmClient if forked and POSSIBLE else NotebookClient)(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
         resources={'metadata': {'path': str(Path(path).resolve().parent)}})
     with watched(client): client.execute()
     clean(nb)
@@ -170,8 +171,9 @@ def run(path, *, check=False, timeout=600, everything=False):
     "`(path, seconds, what became of it, error or None)` of one notebook"
     start, state, error = time.perf_counter(), 'runs', None
     try:
-        try: nb = execute(path, timeout=timeout, everything=everything)
-        except DeadKernelError: nb = execute(path, timeout=timeout, everything=everything)
+        options = dict(timeout=timeout, everything=everything, forked=check)
+        try: nb = execute(path, **options)
+        except DeadKernelError: nb = execute(path, **options)
         if not check: state = 'written' if save(nb, path) else 'unchanged'
     except CellExecutionError as e: state, error = 'FAILED', _ansi.sub('', str(e))
     except Exception as e: state, error = 'FAILED', f'{type(e).__name__}: {e}'
