@@ -1,24 +1,25 @@
 "From a data set to events, through the program as a person uses it, and what it says when something is wrong"
-import json, os, shutil, subprocess, sys
-from pathlib import Path
+import json, os, shutil
 
 import numpy as np
 import pytest
 import torch
 
-import small
+import faults, small
 from loco.data.features import open_dataset
 from loco.data.samples import VideoDataset, collate
 from loco.detection.inference import read_predictions
 from loco.model.network import LoCo
 
-ENV = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1', 'COLUMNS': '160', 'NO_COLOR': '1'}
-
 def loco(*args, ok=True, cwd=None):
     "Run the program; return its exit status and everything it printed"
-    r = subprocess.run([sys.executable, '-m', 'loco.program.main', *map(str, args)], env=ENV, capture_output=True, text=True, cwd=cwd, timeout=600)
-    if ok: assert r.returncode == 0, r.stdout + r.stderr
-    return r.returncode, r.stdout + r.stderr
+    def prepare():
+        os.environ.update(COLUMNS='160', NO_COLOR='1')
+        if cwd: os.chdir(cwd)
+    faults.warm_up()
+    code, said = faults.live(args, prepare)
+    if ok: assert code == 0, said
+    return code, said
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'small')
