@@ -35,7 +35,7 @@ def bars(browser): return browser.find_elements('css selector', '.event:not(.tru
 def press(browser, keys): browser.find_element('css selector', 'body').send_keys(keys)
 def script(browser, code): return browser.execute_script(f'return {code}')
 
-def in_browser(f): return pytest.mark.site(pytest.mark.xdist_group('site')(f))
+in_browser = pytest.mark.site
 
 # ---------------------------------------------------------------- in a browser
 

@@ -8,7 +8,7 @@ from loco.study.tables import bundle, records
 from loco.study.experiments import plan, perform_all
 from loco.core.config import Config
 
-TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 3}
+TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 1}
 
 def command(data, out, *words):
     "Words of `loco reproduce` as a user types them"
@@ -24,11 +24,11 @@ def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'
 def test_killed_and_continued(data, tmp_path):
     faults.warm_up()
     begin = time.perf_counter()
-    code, said = faults.live(command(data, tmp_path/'whole', 'fig4', '--seeds', '2'))
+    code, said = faults.live(command(data, tmp_path/'whole', 'fig4', '--seeds', '1'))
     seconds, kills, rng = time.perf_counter() - begin, 0, random.Random(0)
     assert code == 0, said
     while True:
-        life = faults.Life(command(data, tmp_path/'killed', 'fig4', '--seeds', '2'))
+        life = faults.Life(command(data, tmp_path/'killed', 'fig4', '--seeds', '1'))
         code, said = life.end(rng.uniform(.2, .5)*seconds, 'SIGKILL' if kills < 3 else None)
         if not life.stopped: break
         kills += 1
@@ -37,7 +37,7 @@ def test_killed_and_continued(data, tmp_path):
     assert 'Fig. 4' in said and (tmp_path/'killed'/'fig4.png').stat().st_size
 
 def test_workers_agree(data, tmp_path):
-    jobs = plan(['fig4'], small.config(data, **TOY), seeds=2)
+    jobs = plan(['fig4'], small.config(data, **TOY), seeds=1)
     for n in (1, 2): assert not perform_all(jobs, tmp_path/str(n), workers=n, tell=lambda s: None)
     assert numbers(tmp_path/'1') == numbers(tmp_path/'2')
 

@@ -8,7 +8,7 @@ from common import NBS, ROOT, load, notebooks, page as page_of, text
 sys.path.insert(0, str(NBS/'_site'))
 import vendor
 
-pytestmark = [pytest.mark.site, pytest.mark.xdist_group('site')]
+pytestmark = pytest.mark.site
 PAGES = [page_of(o) for o in notebooks()]
 FLAGS = '''--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
     --disable-sync --disable-dev-shm-usage --window-size=1300,1600'''.split()
