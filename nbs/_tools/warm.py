@@ -6,7 +6,7 @@
 Each notebook has a process, a memory and a folder of its own as with any kernel, and nothing of `loco` is imported before. Only the three to five
 seconds in which Python reads these packages are spent once instead of a hundred times. Needs `fork` to be safe after importing, which it is on Linux.
 """
-import importlib, json, os, signal, subprocess, sys, time
+import atexit, importlib, json, os, signal, subprocess, sys, time
 from pathlib import Path
 
 import psutil
@@ -29,10 +29,16 @@ def kernel(words, folder):
     sys.path[:] = [o for o in sys.path if o != str(Path(__file__).parent)]
     IPKernelApp.launch_instance(parent_handle=os.getppid())     # it ends when its parent does
 
+def reap(*_):
+    "Take leave of kernels that have ended, so that the seconds they took are counted with ours"
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: pass
+    except ChildProcessError: pass
+
 def serve():
     "For each line of standard input, its words and folder, fork a kernel and say its number"
     for o in PACKAGES: importlib.import_module(o)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)              # ended kernels need nobody who waits for them
+    signal.signal(signal.SIGCHLD, reap)
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
     for line in iter(sys.stdin.readline, ''):
@@ -59,7 +65,14 @@ class Forked:
 
 class Warm:
     "The process that is forked, started when the first kernel is asked for"
-    def __init__(self): self.server, self.owner = None, None
+    def __init__(self):
+        self.server, self.owner = None, None
+        atexit.register(self.close)
+
+    def close(self):
+        if self.server is None or self.owner != os.getpid(): return
+        self.server.stdin.close()
+        self.server.wait()
 
     def fork(self, words, folder):
         "A kernel with these command line arguments in this folder"
