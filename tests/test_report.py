@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from loco.core.errors import BadInput, Missing
 from loco.media.report import pick_frames, report_page, spectrum, write_report
-from test_site import browser, until                        # noqa: F401  (`browser` is a fixture)
+from chromium import browser, until                         # noqa: F401  (`browser` is a fixture)
 
 CLIP = 'data/stampsav/clips/test_0154.mp4'
 NASTY = '</script><img src=x onerror=alert(1)> & "é" {title}'

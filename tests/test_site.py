@@ -1,23 +1,14 @@
 """Every page of the documentation works in a browser, from a file, with nothing asked of the network"""
-import json, re, shutil, subprocess, sys, time
+import json, re, subprocess, sys, time
 from html.parser import HTMLParser
 from urllib.parse import unquote
 import pytest
+from chromium import HERE, HOW, browser, find, until, vendor      # noqa: F401  (`browser` is a fixture)
 from common import NBS, ROOT, load, notebooks, page as page_of, text
-
-sys.path.insert(0, str(NBS/'_site'))
-import vendor
 
 pytestmark = pytest.mark.site
 PAGES = [page_of(o) for o in notebooks()]
-FLAGS = '''--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
-    --disable-sync --disable-dev-shm-usage --window-size=1300,1600'''.split()
-
-def find(*names): return next(filter(None, map(shutil.which, names)), None)
-
-BINARY, DRIVER = find('chromium', 'chromium-browser', 'google-chrome'), find('chromedriver')
-if not (BINARY and DRIVER and (find('npm') or not vendor.missing())):
-    pytest.skip('the site is tested in a browser: `make test` as root on Debian installs it, or apt-get install chromium chromium-driver npm', allow_module_level=True)
+if not (HERE and (find('npm') or not vendor.missing())): pytest.skip(HOW, allow_module_level=True)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
@@ -29,27 +20,6 @@ def site(tmp_path_factory):
                           capture_output=True, text=True)
     assert not done.returncode, done.stdout + done.stderr
     return out/'html'
-
-@pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    "Headless Chromium with its console and network logs"
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-    options = webdriver.ChromeOptions()
-    options.binary_location = BINARY
-    for o in [*FLAGS, f'--user-data-dir={tmp_path_factory.mktemp("chromium")}']: options.add_argument(o)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield browser
-    browser.quit()
-
-def until(browser, script, seconds=20):
-    "Wait for `script` to return something true"
-    end = time.monotonic() + seconds
-    while not (found := browser.execute_script(script)):
-        assert time.monotonic() < end, f'waited {seconds} s for: {script}'
-        time.sleep(.05)
-    return found
 
 READY = 'return document.readyState == "complete" && (!window.MathJax || !!MathJax.startup?.promise)'
 TYPESET = 'const done = arguments[0]; window.MathJax ? MathJax.startup.promise.then(() => done(1)) : done(1)'
