@@ -22,6 +22,7 @@ def asked(browser):
     return [o['params']['request']['url'] for o in events if o['method'] == 'Network.requestWillBeSent']
 def moment(browser): return browser.execute_script('return document.querySelector("video").currentTime')
 def bars(browser): return browser.find_elements('css selector', '.event:not(.truth)')
+def script(browser, code): return browser.execute_script(f'return {code}')
 def press(browser, keys): browser.find_element('css selector', 'body').send_keys(keys)
 
 def test_an_event_brings_the_player_there(browser, report):
