@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['AXES', 'CROSS', 'TEST', 'BASE', 'Place', 'Axis', 'axis', 'some_videos', 'joined', 'Point', 'plan_map', 'data_of',
-           'run_point', 'claim_map', 'perform_map', 'map_bundle', 'map_annotations', 'scores', 'gain', 'plot_axis',
-           'map_table']
+           'run_point', 'claim_map', 'perform_map', 'map_bundle', 'map_annotations', 'read_map', 'unpack_map', 'scores',
+           'gain', 'plot_axis', 'map_table']
 
 # %% ../../nbs/workshop/a45b_map.ipynb #fe9fb0d4
-import dataclasses, os, platform
+import dataclasses, os, platform, re
 import numpy as np
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core.config import Config, nearest
 from ..core.errors import BadInput
-from ..core.files import read_json, write_json
+from ..core.files import number, read_json, reading, write_json
 from ..data.annotations import Annotations, find_unav100
 from ..data.simulate import SimulatedFeatures, named_rng, random_annotations
-from .tables import Difference, difference, write_bundle
+from .tables import Difference, difference
 
 # %% ../../nbs/workshop/a45b_map.ipynb #58405864
 @dataclass(frozen=True)
@@ -149,8 +149,13 @@ class Point:
         out:Path, # Folder of the map
     ) -> Path:
         "Where its result is kept"
-        place, cross, lcc, seed = self.key
-        return Path(out)/'runs'/place/f'{cross}{"+lcc" if lcc else ""}'/f'seed-{seed}.json'
+        return _run_path(out, *self.key)
+
+def _run_path(out, place, cross, lcc, seed):
+    "Where a result is kept; raises `BadInput` for what is no run of a map"
+    if not re.fullmatch(r'\w[\w.+-]*', place) or cross not in CROSS.values() or type(lcc) is not bool or type(seed) is not int or not 0 <= seed < 2**32:
+        raise BadInput(f'a run of the map has a place, a kind of attention, LCC or not and a seed, got {place!r:.60}, {cross!r:.20}, {lcc!r:.20} and {seed!r:.20}')
+    return Path(out)/'runs'/place/f'{cross}{"+lcc" if lcc else ""}'/f'seed-{seed}.json'
 
 # %% ../../nbs/workshop/a45b_map.ipynb #e0b30617
 def plan_map(
@@ -218,8 +223,12 @@ def claim_map(
 ):
     "Bind a folder to settings and annotations; raises `BadInput` if it has others"
     from loco.training.provenance import events_digest
-    path = Path(out)/'settings.json'
     mine = dict(settings=base.to_dict(), annotations=source, test=test, events={s: events_digest(annotations, subset=s) for s in ('train', 'test')})
+    _claim(out, mine)
+
+def _claim(out, mine):
+    "Write what a folder is bound to, or compare"
+    path = Path(out)/'settings.json'
     if not path.exists(): write_json(path, mine)
     known = read_json(path, kind=dict)
     other = [k for k in mine if known.get(k) != mine[k]]
@@ -253,18 +262,44 @@ def perform_map(
 def map_bundle(
     out:Path, # Folder of the map
 ) -> dict: # `settings`, `annotations`, `test`, `machine` and `runs`
-    "Everything measured in a folder, in one value"
+    "Everything measured in a folder, in one value; raises `BadInput` where it is the folder of something else"
     machine = dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
     runs = [read_json(p) for p in sorted(Path(out).glob('runs/*/*/seed-*.json'))]
-    return dict(**read_json(Path(out)/'settings.json', kind=dict), machine=machine, runs=runs)
+    head = read_json(Path(out)/'settings.json', kind=dict)
+    if not {'settings', 'annotations', 'test', 'events'} <= head.keys(): raise BadInput(f'{out} holds no map but another reproduction: choose another folder with --out')
+    return dict(**head, machine=machine, runs=runs)
 
 def map_annotations(
-    root:str|Path|None=None, # Annotation file; UnAV-100's where it is found if none
+    root:str|Path|None=None, # Annotation file or its folder; UnAV-100's where it is found if none
 ) -> tuple[Annotations, str]: # The annotations, and where they come from
     "UnAV-100's annotations, or invented ones where they are absent"
     path = root or find_unav100()
-    if path: return Annotations.load(path), 'UnAV-100' if not root or 'unav100' in Path(path).name else Path(path).name
-    return random_annotations(), 'invented'
+    if not path: return random_annotations(), 'invented'
+    if Path(path).is_dir(): path = next((p for p in (Path(path)/'unav100_annotations.json', Path(path)/'annotations.json') if p.exists()), Path(path)/'annotations.json')
+    return Annotations.load(path), 'UnAV-100' if 'unav100' in Path(path).name else Path(path).name
+
+# %% ../../nbs/workshop/a45b_map.ipynb #ab4169a7
+def read_map(
+    path:str|Path, # JSON file of what `map_bundle` returned
+) -> dict: # That
+    "Read a map; raises `Missing`, or `BadInput` if the file holds something else"
+    kept = read_json(path, kind=dict)
+    if not {'settings', 'annotations', 'test', 'events', 'runs'} <= kept.keys() or not isinstance(kept['runs'], list): raise BadInput(f'{path} is no map: `loco reproduce map` writes one as results.json')
+    with reading(path):
+        Config.from_dict(kept['settings'])
+        for o in kept['runs']: _run_path('.', o['place'], o['cross'], o['lcc'], o['seed']), number(o['test']['Avg.'])
+    return kept
+
+def unpack_map(
+    kept:dict, # What `read_map` returned
+    out:str|Path, # Folder of a map; runs that it has already stay as they are
+) -> int: # Number of runs added
+    "Lay out a map's runs as a folder; raises `BadInput`, and writes nothing, if the folder has other settings or annotations"
+    _claim(out, {k: kept[k] for k in ('settings', 'annotations', 'test', 'events')})
+    paths = {_run_path(out, o['place'], o['cross'], o['lcc'], o['seed']): o for o in kept['runs']}
+    new = {p: o for p, o in paths.items() if not p.exists()}
+    for p, o in new.items(): write_json(p, o, indent=None)
+    return len(new)
 
 # %% ../../nbs/workshop/a45b_map.ipynb #da0e06ba
 def scores(
