@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AXES', 'CROSS', 'TEST', 'BASE', 'Place', 'Axis', 'axis', 'some_videos', 'joined', 'Point', 'plan_map', 'data_of',
            'run_point', 'claim_map', 'perform_map', 'map_bundle', 'map_annotations', 'read_map', 'unpack_map', 'scores',
-           'gain', 'plot_axis', 'map_table']
+           'gain', 'plot_axis', 'map_table', 'map_verdicts', 'map_progress']
 
 # %% ../../nbs/workshop/a45b_map.ipynb #fe9fb0d4
 import dataclasses, os, platform, re
@@ -231,8 +231,9 @@ def _claim(out, mine):
     path = Path(out)/'settings.json'
     if not path.exists(): write_json(path, mine)
     known = read_json(path, kind=dict)
-    other = [k for k in mine if known.get(k) != mine[k]]
-    if other: raise BadInput(f'{out} holds a map with other {", ".join(other)}: choose another folder with --out')
+    other = [k for k in ('annotations', 'test', 'events') if known.get(k) != mine[k]]
+    other += Config.from_dict(mine['settings']).differences(known.get('settings'))
+    if other: raise BadInput(f'{out} holds runs of another kind ({"; ".join(other)}): choose another folder with --out')
 
 def perform_map(
     points, # Of `Point`
@@ -371,3 +372,30 @@ def _table_line(kept, place, value):
     cross = [str(gain(kept, place, system=s)) for s in list(CROSS)[1:]]
     lcc = [str(gain(kept, place, system=s, over='LCC')) for s in CROSS]
     return [f'{value:g}', str(max(map(len, own))), *level, *cross, *lcc]
+
+# %% ../../nbs/workshop/a45b_map.ipynb #cfa5b4e0
+def map_verdicts(
+    kept:dict, # What `map_bundle` returned
+    name:str, # Axis
+) -> list[str]: # A line an idea, in Markdown
+    "What an axis says about each idea"
+    line, ideas = axis(name), [(s, {}, f'{s} minus pyramid alone') for s in list(CROSS)[1:]] + [(s, dict(over='LCC'), f'LCC on {s}') for s in CROSS]
+    out = []
+    for system, how, title in ideas:
+        found = {f'{v:g}': gain(kept, p, system=system, **how) for v, p in zip(line.values, line.places)}
+        clear = [f'{d} at {v}' for v, d in found.items() if d.clear]
+        holds = [f'{d} at {v}' for v, d in found.items() if d.pairs > 1 and not d.clear]
+        single = [f'{d} at {v}' for v, d in found.items() if d.pairs == 1]
+        parts = [(clear, 'leaves out zero'), (holds, 'holds zero'), (single, 'one seed, no interval')]
+        said = '; '.join(f'{what}: {", ".join(which)}' for which, what in parts if which)
+        out.append(f'**{title}**: {said or "not run yet"}.')
+    return out
+
+def map_progress(
+    kept:dict, # What `map_bundle` returned
+    seeds:int=3, # Seeds that are planned
+) -> list[list[str]]: # A heading and a line an axis
+    "What ran and what did not"
+    done = set(scores(kept))
+    plan = {name: plan_map([name], seeds=seeds) for name in AXES}
+    return [['axis', 'runs', 'of'], *([name, str(sum(p.key in done for p in points)), str(len(points))] for name, points in plan.items())]
