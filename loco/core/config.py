@@ -178,6 +178,7 @@ class ModelConfig(Section):
     scale_init:float = opt(1e-4, "First value of the per-channel scale on a branch", above=0, high=1e6, ours=True)
     prior:float = opt(0.01, "Score of every class before training, through the bias", above=0, high=0.5, ours=True)
     reach:float = opt(4.0, "Regression range of the first level in grid steps; doubles from level to level", above=0, high=1e6, ours=True)
+    distances:str = opt("steps", "What the regression head says of a boundary: steps: its distance in steps of the level; log: the logarithm of that", choices=("steps", "log"), ours=True)
 
     def check(self):
         if self.dim % 2 or self.dim % self.heads: raise BadInput(f"model.dim must be even and divisible by model.heads, got {self.dim} and {self.heads}")
