@@ -153,6 +153,7 @@ class _Intake:
         self.pictures, self.sound = _Pictures(clock, size, float(video and video.sample_aspect_ratio or 1)), _Sound(rate)
         self.usual = 1/float(video.average_rate) if video and video.average_rate else .04
         self.packets, self.lost, self.ends = 0, 0, 0.
+        self.gap = 1.     # between the last two pictures: one before a pause is said to last as long as the pause
         self.lag = min(60., max(5., 64e6*clock.step/(3*size[0]*size[1])))     # seconds by which one track may stay behind the other
         self.units = {s.index: float(s.time_base) for s in self.tracks}     # seconds of a tick
         if video: _share_work(video.codec_context)
@@ -184,7 +185,9 @@ class _Intake:
 
     def _show(self, frame):
         seconds = float((frame.duration or 0)*frame.time_base) or self.usual
-        start = self.picture.place(frame, min(seconds, 1.))
+        before = self.picture.last
+        start = self.picture.place(frame, min(seconds, 1., self.gap))
+        if before is not None and start > before: self.gap = start - before
         self._believe(start)
         self.pictures.show(frame, start)
         self.ends = start + min(seconds, _emptiness)
@@ -212,6 +215,7 @@ class _Intake:
     def finish(self):
         "Give the last frame its time; the second at which the file ends"
         self.sound.flush()
+        if self.picture is not None and self.picture.last is not None: self.picture.end = max(self.picture.end, min(self.ends, self.picture.last + 1))
         sound = 0. if self.heard is None else self.heard.end
         if self.picture is None: end = sound
         else: end = sound if sound > self.ends + 1 else self.ends
