@@ -79,5 +79,5 @@ def test_a_lost_rank_is_named(tmp_path):
     assert 'process 1 of 2 has ended' in said and 'the same command goes on' in said, said
 
 def test_validation_may_last_longer_than_a_collective_waits(tmp_path):
-    status, said = faults.validate_long(tiny(tmp_path), tmp_path)
+    status, said = faults.validate_long(tiny(tmp_path), tmp_path, pause=12)
     assert status == 0, said
