@@ -12,7 +12,7 @@ from loco.data.samples import Sample, collate
 from loco.detection.inference import predict
 from loco.detection.nms import soft_nms
 from loco.detection.targets import assign_targets
-from loco.model.network import make_model, systems
+from loco.model.localizer import make_model, systems
 from loco.training.objective import Average, Objective, make_optimizer
 from loco.training.run import train_step
 

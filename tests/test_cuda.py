@@ -8,7 +8,8 @@ import small
 from loco.core.config import Config
 from loco.data.samples import Resident, VideoDataset
 from loco.data.features import open_dataset
-from loco.model.network import LoCo, make_model, systems
+from loco.model.localizer import make_model, systems
+from loco.model.network import LoCo
 from loco.detection.nms import soft_nms
 from loco.data.samples import Batch
 from loco.core.checkpoint import load

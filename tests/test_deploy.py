@@ -9,7 +9,7 @@ from loco.core.errors import BadInput
 from loco.detection.inference import candidates
 from loco.detection.nms import soft_nms
 from loco.model.deploy import OnnxModel, check_onnx, export_onnx
-from loco.model.network import make_model
+from loco.model.localizer import make_model
 
 pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning')     # PyTorch's, from its own translator
 for needed in ('onnx', 'onnxruntime', 'onnxscript'): pytest.importorskip(needed)

@@ -95,7 +95,7 @@ def test_every_entry_says_licence_and_source():
         for what, mb, licence, source in e.files: assert what and licence and source.partition(':')[0] in ('PyPI', 'hub', 'features')
 
 def test_the_packaged_model_is_small_and_complete():
-    from loco.model.network import Localizer
+    from loco.model.localizer import Localizer
     folder = demo_model()
     assert sum(p.stat().st_size for p in folder.iterdir()) < 8e6
     assert 'GNU General Public License' in (folder/'LICENSE').read_text() and 'demonstration' in (folder/'README.md').read_text()
@@ -124,7 +124,7 @@ def test_a_run_carries_its_encoder_and_refuses_features_of_another(tmp_path):
 
 def test_training_starts_from_weights_and_freezes(tmp_path):
     "What was frozen is, at the end, what was brought; the command that goes on need not say it again"
-    from loco.model.network import Localizer
+    from loco.model.localizer import Localizer
     from loco.training.run import train
     root = write(tmp_path/'data')
     cfg = config(root, **{'train.epochs': 1, 'train.warmup': 0})

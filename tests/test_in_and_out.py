@@ -64,7 +64,7 @@ def test_labels_are_no_markup(label):
 
 def test_a_model_card_shows_labels_as_they_are():
     from test_lost import tiny
-    from loco.model.network import model_card
+    from loco.model.localizer import model_card
     card = model_card(tiny(('<img src=x>', '\x1b[2J| [a](//x)')), name='x"); import os; ("', scores={'<b>': 1})
     assert '<img' not in card and '<b>' not in card and '\x1b' not in card and '] (' not in card and '[a](' not in card
     assert card.count('"') == 2

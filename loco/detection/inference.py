@@ -17,7 +17,8 @@ from ..core.clock import Clock
 from ..core.config import InferenceConfig
 from ..core.errors import BadInput
 from ..core.files import number, read_json, reading, write_json
-from ..model.network import LoCo, Output
+from ..model.localizer import Output
+from ..model.network import LoCo
 from .chunks import Flow
 from .nms import soft_nms
 

@@ -69,7 +69,7 @@ class DetectionLoss(nn.Module):
         return self.positives.clone()
 
     def forward(self,
-        out, # `loco.model.network.Output`, or anything with its `flat()`
+        out, # `loco.model.localizer.Output`, or anything with its `flat()`
         targets, # `loco.detection.targets.Targets`
     ) -> dict: # Scalars "cls" and "reg"
         "Both losses of a batch; with several processes, their mean is the loss of the whole batch"

@@ -198,7 +198,7 @@ def _restore(origin, where, options):
 def _origin(source):
     "What a model, or what lies in its folder or repository, says about its encoder; `None` where it says nothing"
     if hasattr(source, "parameters"): return source.origin
-    from loco.model.network import model_folder
+    from loco.model.localizer import model_folder
     return read_origin(model_folder(source))
 
 def load_encoder(

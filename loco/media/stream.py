@@ -127,7 +127,7 @@ class Watcher:
         import torch
         from loco.core.config import Config, InferenceConfig
         from loco.core.files import read_json
-        from loco.model.network import Localizer, model_folder
+        from loco.model.localizer import Localizer, model_folder
         folder = model_folder(demo_model() if model is None else model)
         run = folder/"run.json"
         cfg = Config.from_dict(read_json(run)) if run.is_file() else None

@@ -62,7 +62,7 @@ def _trained(run):
     "Model and inference settings of a run, a model's folder or repository, a model itself, or the demonstration"
     from loco.core.config import InferenceConfig
     from loco.media.encoders import demo_model
-    from loco.model.network import Localizer
+    from loco.model.localizer import Localizer
     if hasattr(run, "parameters"): return run, InferenceConfig()
     run = demo_model() if run is None else run
     if (Path(run)/"run.json").is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn, Tensor
 from ..core.errors import BadInput, NeedsPackage
 from ..core.files import write_json
-from .network import Localizer, Output, about
+from .localizer import Localizer, Output, about
 
 # %% ../../nbs/workshop/a49_deploy.ipynb #79d45fa9
 def padded(

@@ -23,7 +23,7 @@ def _model_of(init, model):
     "The sizes of a trained model, with the widths and classes of another"
     from loco.core.config import ModelConfig
     from loco.core.files import read_json
-    from loco.model.network import model_folder
+    from loco.model.localizer import model_folder
     trained = ModelConfig(**read_json(model_folder(init)/'config.json')['model'])
     return trained.replace(visual_dim=model.visual_dim, audio_dim=model.audio_dim, classes=model.classes)
 

@@ -15,7 +15,7 @@ from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias
 from ..model.encoder import Embedding
-from ..model.network import Localizer, Output
+from ..model.localizer import Localizer, Output
 
 # %% ../../nbs/6_rivals/36_actionformer.ipynb #50000008
 class Pyramid(nn.Module):

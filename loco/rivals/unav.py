@@ -15,7 +15,7 @@ from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias
 from ..model.encoder import PyramidEncoder
-from ..model.network import Localizer, Output, embeddings
+from ..model.localizer import Localizer, Output, embeddings
 
 # %% ../../nbs/6_rivals/38_unav.ipynb #cae69602
 def narrow_block(

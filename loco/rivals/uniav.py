@@ -16,7 +16,7 @@ from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias
 from ..model.encoder import PyramidEncoder
-from ..model.network import Localizer, Output, embeddings
+from ..model.localizer import Localizer, Output, embeddings
 from .unav import PointHeads
 
 # %% ../../nbs/6_rivals/39_uniav.ipynb #0ea14b01

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core.errors import BadInput
 from ..core.files import read_json, write_json
 from ..core.origin import differences
-from ..model.network import Localizer
+from ..model.localizer import Localizer
 
 # %% ../../nbs/workshop/a17_init.ipynb #bad6fd50
 @dataclass

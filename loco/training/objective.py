@@ -14,7 +14,7 @@ from ..core.config import Config, TrainConfig
 from ..data.samples import Batch, VideoDataset, batches
 from ..data.features import open_dataset
 from ..detection.losses import DetectionLoss
-from ..model.network import Localizer
+from ..model.localizer import Localizer
 from ..detection.targets import assign_targets
 
 # %% ../../nbs/3_detector/14_objective.ipynb #148a62b6

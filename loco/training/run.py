@@ -26,7 +26,7 @@ from ..detection.inference import predict, read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
 from ..core.threads import threads, time_threads, time_ways
 from .init import begin
-from ..model.network import Localizer, make_model
+from ..model.localizer import Localizer, make_model
 from .objective import Average, Objective, learning_rate, make_optimizer, open_data, seed_step, train_step, training_batches
 from .processes import pick_device, processes, wait_for_all
 from .provenance import check_data, check_progress, check_result, check_settings, check_tensors, events_digest, fingerprint, result_of, split_fingerprint

@@ -22,7 +22,7 @@ from loco.detection.metric import mean_ap
 from loco.media.encoders import demo_model, load_encoder
 from loco.media.stamps import plan_video, read_recipe
 from loco.media.stampsav import write_clip
-from loco.model.network import Localizer
+from loco.model.localizer import Localizer
 
 DATA = ROOT/'data'/'stampsav'
 

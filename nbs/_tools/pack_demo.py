@@ -47,7 +47,7 @@ The code of the package is not derived from the stamps and is under its own lice
 def main(run):
     from loco.core.files import read_json, write_json, write_text
     from loco.core.origin import read_origin
-    from loco.model.network import Localizer
+    from loco.model.localizer import Localizer
     from loco.training.run import evaluate
     out = LIB/'media'/'demo'
     model, cfg = Localizer.from_pretrained(run), read_json(Path(run)/'run.json')
