@@ -120,7 +120,7 @@ def font_sound(
 
 # %% ../../nbs/7_using/60b_sources.ipynb #b439abf2
 _rows = """
-acoustic guitar playing  | s/guitar_classical s/guitar2 | font:24/0 font:24/1 font:25/0 game:band/guitar
+acoustic guitar playing  | s/guitar_classical | font:24/0 font:24/1 font:25/0 game:band/guitar
 bassoon playing          | w/bassoon | font:70/0 font:70/1 w/bassoon
 bear growling            | m/bears/bear m/bears/european-bear | m/bears/bear
 bison bellowing          | n/bison game:world/bison | n/bison
@@ -135,7 +135,7 @@ dolphin clicking         | m/aquatic/dolphin game:erase/dolphin | m/aquatic/dolp
 donkey braying           | m/equines/donkey m/equines/donkey_eating | m/equines/donkey
 drum kit playing         | p/drumkit | font:-1/0 font:-1/1 font:-1/2 p/drumkit
 duck quacking            | b/duck b/drake game:farm/duck | b/duck b/drake game:farm/duck
-electric guitar playing  | s/guitar_electric | font:27/0 font:29/0 font:29/1 game:band/electric_guitar
+electric guitar playing  | s/guitar_electric s/guitar2 | font:27/0 font:29/0 font:29/1 game:band/electric_guitar
 fireworks bursting       | y/fireworks2 y/fireworks | y/fireworks
 frog croaking            | a/frog a/frog-1 | a/frog
 goat bleating            | n/goat n/mountaingoat game:erase/goat | n/mountaingoat n/goat

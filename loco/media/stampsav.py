@@ -274,17 +274,25 @@ def _encode_video(job):
         with atomic(path) as tmp, open(tmp, "wb") as f: np.savez(f, visual=visual.astype(np.float16), audio=audio.astype(np.float16))
     return plan
 
+def _jobs(recipe, folder):
+    "All videos, those of the three splits mixed, so that a part of the work is a smaller data set"
+    counts = {s: getattr(recipe, s) for s in splits}
+    order = sorted(((i + .5)/n, splits.index(s), s, i) for s, n in counts.items() for i in range(n))
+    return [(str(folder), s, i, recipe) for _, _, s, i in order]
+
 def encode_all(
     recipe:Look,
     *,
     folder, # Work folder for raw features
-    processes:int=2,
+    processes:int=2, # With 1, this one
     progress=iter, # Wraps the iteration, such as `tqdm`
 ) -> list[Plan]: # In order: training, validation, test
     "Raw features of every video of the recipe, as files; those that exist are not made again"
-    jobs = [(str(folder), s, i, recipe) for s in splits for i in range(getattr(recipe, s))]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool: return list(progress(pool.imap(_encode_video, jobs)))
+    if processes < 2: return sorted(progress(map(_encode_video, _jobs(recipe, folder))), key=lambda p: p.key)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        plans = list(progress(pool.imap(_encode_video, _jobs(recipe, folder))))
+    return sorted(plans, key=lambda p: p.key)
 
 # %% ../../nbs/7_using/61_stampsav.ipynb #daa53f42
 def _sha256(path):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['data_app', 'Root', 'Layout', 'Notes', 'Visual', 'Audio', 'Fps', 'Window', 'Stride', 'Workers', 'Quiet', 'Json',
-           'simulate', 'info', 'check', 'pack', 'download']
+           'simulate', 'compose', 'info', 'check', 'pack', 'download']
 
 # %% ../../nbs/workshop/a29_cli_data.ipynb #2569ab66
 import json, os, shlex, time
@@ -72,6 +72,33 @@ def simulate(
     size = sum(x.nbytes for v in some for x in f[v])
     seconds = time.perf_counter() - start
     say(f'{size/seconds/1e6:,.0f} MB/s here on one core; all {len(a):,} videos in {seconds/len(some)*len(a):.0f} s, {size/len(some)*len(a)/1e9:.1f} GB that never touch a disk')
+
+# %% ../../nbs/workshop/a29_cli_data.ipynb #ddc637fa
+@data_app.command()
+def compose(
+    out:Annotated[Path, typer.Option(help='Folder of the data set.')]=Path('data/composed'),
+    videos:Annotated[int, typer.Option(help='How many, five for training to one for validation and two for testing.')]=400,
+    seed:Annotated[int, typer.Option(help='Another seed makes other videos; 0 is that of data/stampsav2.')]=0,
+    work:Annotated[Optional[Path], typer.Option(help='Folder for encoded videos, kept.  [dim]\\[default: in the folder for temporary files][/dim]', show_default=False)]=None,
+    workers:Workers=1,
+    quiet:Quiet=False,
+):
+    "Compose videos from photographs and recordings, and encode them. Interrupted, the same command continues; more videos later keep those that are there."
+    from loco.core.errors import BadInput
+    from loco.media.scenes import SceneRecipe, shares
+    from loco.media.stampsav import build, work_folder
+    if videos < 8: raise BadInput(f'--videos is {videos}: five for training, one for validation and two for testing are 8 at least')
+    if seed < 0: raise BadInput(f'--seed is {seed}: it must be 0 or more')
+    recipe, start = SceneRecipe(seed=seed, **shares(videos)), time.perf_counter()
+    folder = work_folder(recipe, base=work) if work else work_folder(recipe)
+    build(out, recipe=recipe, folder=folder, processes=workers, progress=_bar(videos, quiet))
+    say(f'{videos:,} videos in {out} after {time.perf_counter() - start:.0f} s; encoded videos are kept in {folder} and can be deleted')
+    say(f'Next: loco train --preset stampsav2 --data {shlex.quote(str(out))}')
+
+def _bar(total, quiet):
+    "Wraps an iteration over videos in a progress bar, or does not"
+    from tqdm import tqdm
+    return lambda videos: tqdm(videos, total=total, unit='video', disable=quiet)
 
 # %% ../../nbs/workshop/a29_cli_data.ipynb #344f5dfb
 @data_app.command()
