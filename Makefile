@@ -16,7 +16,7 @@ TOOLS := nbs/_tools
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -ra
 FAN := -n $(JOBS) --dist loadgroup --maxschedchunk 1
 
-.PHONY: help setup demo notebooks export readme docs browser test test-unit test-fresh test-notebooks test-site test-package test-cuda faults lab clean
+.PHONY: help setup demo notebooks export renumber readme docs browser test test-unit test-fresh test-notebooks test-site test-package test-cuda faults lab clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ notebooks: $(STAMP) ## Execute every notebook in place
 
 export: $(STAMP) ## Write loco/ from the notebooks
 	$(PY) $(TOOLS)/export.py
+
+renumber: ## Number the pages anew after one was put between two others
+	$(PYTHON) $(TOOLS)/renumber.py
 
 readme: $(STAMP) ## Write README.md from nbs/index.ipynb
 	$(PY) $(TOOLS)/readme.py

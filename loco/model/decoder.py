@@ -9,7 +9,8 @@ __all__ = ['Head', 'prior_bias', 'Decoder']
 import math
 import torch
 from torch import nn, Tensor
-from .blocks import ConvNorm, MaskedConv1d, TransformerBlock
+from .blocks import TransformerBlock
+from .convolutions import ConvNorm, MaskedConv1d
 
 # %% ../../nbs/3_detector/09_decoder.ipynb #798450c9
 class Head(nn.Module):

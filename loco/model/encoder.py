@@ -8,7 +8,8 @@ __all__ = ['ATTENTIONS', 'position_code', 'Embedding', 'make_attention', 'CrossL
 # %% ../../nbs/3_detector/07_encoder.ipynb #c443ff9d
 import torch
 from torch import nn, Tensor
-from .blocks import ConvNorm, GlobalAttention, TransformerBlock, halve
+from .blocks import GlobalAttention, TransformerBlock
+from .convolutions import ConvNorm, halve
 from .cdp import CDPAttention, WindowAttention
 
 # %% ../../nbs/3_detector/07_encoder.ipynb #8836e7b2

@@ -10,7 +10,7 @@ import math
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
 from ..core.ranks import even_out, gather_ranks, rank, sum_ranks, world
-from .blocks import ConvNorm
+from .convolutions import ConvNorm
 from .gaussian import WIDTHS, apply_target, check_kind, within
 from .partition import log_partitions
 

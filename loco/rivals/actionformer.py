@@ -8,7 +8,8 @@ __all__ = ['Pyramid', 'AgnosticHeads', 'ActionFormer']
 # %% ../../nbs/6_rivals/36_actionformer.ipynb #50000003
 import torch
 from torch import nn, Tensor
-from ..model.blocks import TransformerBlock, halve
+from ..model.blocks import TransformerBlock
+from ..model.convolutions import halve
 from ..model.cdp import WindowAttention
 from ..core.clock import Clock
 from ..core.config import ModelConfig

@@ -10,7 +10,8 @@ import math
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from .actionformer import Pyramid
-from ..model.blocks import DropPath, Linear, conv_time, halve, masked_max_pool
+from ..model.blocks import DropPath
+from ..model.convolutions import Linear, conv_time, halve, masked_max_pool
 from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias

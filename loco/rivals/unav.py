@@ -9,7 +9,8 @@ __all__ = ['narrow_block', 'ClassDependency', 'PointHeads', 'UnAV']
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..model.blocks import Linear, MaskedConv1d, TransformerBlock
+from ..model.blocks import TransformerBlock
+from ..model.convolutions import Linear, MaskedConv1d
 from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias

@@ -10,7 +10,8 @@ import math
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..model.blocks import Linear, TransformerBlock
+from ..model.blocks import TransformerBlock
+from ..model.convolutions import Linear
 from ..core.clock import Clock
 from ..core.config import ModelConfig
 from ..model.decoder import Head, prior_bias

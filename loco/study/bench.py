@@ -15,7 +15,7 @@ from pathlib import Path
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch import Tensor, nn
 from dataclasses import replace
-from ..model import blocks
+from ..model import blocks, convolutions
 from ..data.annotations import Annotations, find_unav100
 from ..data.samples import Batch, VideoDataset, batches
 from ..data.features import FeatureFolder, FeatureStore, write_store
@@ -275,14 +275,14 @@ def part_list(
     x, rows = (lambda d: torch.randn(B, T, d)), lambda *dims: 4*n*sum(dims)
     dense = lambda i, o, k=1: (2*n*k*i*o, rows(i, o) + 4*k*i*o)
     return [
-        ('convolution, features to D', blocks.MaskedConv1d(I, D), (x(I), mask), *dense(I, D, 3)),
-        ('convolution, 2D to 2D', blocks.MaskedConv1d(2*D, 2*D), (x(2*D), mask), *dense(2*D, 2*D, 3)),
-        ('linear, D to D', blocks.Linear(D, D), (x(D),), *dense(D, D)),
-        ('linear, D to 4D', blocks.Linear(D, 4*D), (x(D),), *dense(D, 4*D)),
-        ('linear, 2D to 8D', blocks.Linear(2*D, 8*D), (x(2*D),), *dense(2*D, 8*D)),
+        ('convolution, features to D', convolutions.MaskedConv1d(I, D), (x(I), mask), *dense(I, D, 3)),
+        ('convolution, 2D to 2D', convolutions.MaskedConv1d(2*D, 2*D), (x(2*D), mask), *dense(2*D, 2*D, 3)),
+        ('linear, D to D', convolutions.Linear(D, D), (x(D),), *dense(D, D)),
+        ('linear, D to 4D', convolutions.Linear(D, 4*D), (x(D),), *dense(D, 4*D)),
+        ('linear, 2D to 8D', convolutions.Linear(2*D, 8*D), (x(2*D),), *dense(2*D, 8*D)),
         ('global attention', blocks.GlobalAttention(4), (*torch.randn(3, B, T, D), mask), 4*n*T*D, rows(D, D, D, D)),
         ('CDP attention', moving(D), (*torch.randn(3, B, T, D), mask), 4*n*(W + 1)*D + 6*n*D, rows(D, D, D, D)),
-        ('depthwise convolution', blocks.DepthwiseConv1d(D), (x(D), mask), 6*n*D, rows(D, D)),
+        ('depthwise convolution', convolutions.DepthwiseConv1d(D), (x(D), mask), 6*n*D, rows(D, D)),
         ('LayerNorm', nn.LayerNorm(D), (x(D),), 8*n*D, rows(D, D)),
         ('GELU', nn.GELU(), (x(4*D),), 10*n*4*D, rows(4*D, 4*D)),
     ]

@@ -10,7 +10,8 @@ import numpy as np
 from collections.abc import Mapping
 from pathlib import Path
 from ..data.annotations import Annotations
-from .errors import Errors, KINDS, MODALITIES, analyse, gains, interference, misses, profile, recall_by
+from .costs import gains, interference, misses, profile, recall_by
+from .errors import Errors, KINDS, MODALITIES, analyse
 
 # %% ../../nbs/workshop/a46_error_report.ipynb #1a5482c8
 def _plain(x):

@@ -16,7 +16,7 @@ from torch.utils.benchmark import Timer
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from ..model import blocks
+from ..model import convolutions
 from ..model.cdp import CDPAttention
 from ..core.config import Config
 from ..data.samples import Batch
@@ -46,7 +46,7 @@ def matrix_rate(
     rate = dict(matmul=0., convolution=0.)
     for n in sizes or matrix_sizes[torch.device(device).type]:
         a, b = torch.randn(2, n, n, device=device, dtype=dtype)
-        ways = dict(matmul=lambda: a @ b, convolution=lambda: blocks.conv_time(a[None], b[..., None]))
+        ways = dict(matmul=lambda: a @ b, convolution=lambda: convolutions.conv_time(a[None], b[..., None]))
         for way, f in ways.items(): rate[way] = max(rate[way], 2*n**3/best(f, seconds=seconds))
     return rate
 
@@ -292,7 +292,7 @@ def plain_conv(
     stride:int=1, # 2 halves the length
     groups:int=1, # 1, or `C`
 ) -> Tensor: # `(B, T', C')`
-    "`loco.model.blocks.conv_time` by PyTorch's own layers"
+    "`loco.model.convolutions.conv_time` by PyTorch's own layers"
     if weight.shape[-1] == 1 and groups == stride == 1: return F.linear(x, weight[..., 0], bias)
     return F.conv1d(x.transpose(1, 2), weight, bias, stride=stride, padding=weight.shape[-1]//2, groups=groups).transpose(1, 2)
 
@@ -301,7 +301,7 @@ def plain_layers(
     on:bool=True, # False: change nothing
 ):
     "Within the block, models compute with `plain_conv`"
-    fast = blocks.conv_time
-    if on: blocks.conv_time = plain_conv
+    fast = convolutions.conv_time
+    if on: convolutions.conv_time = plain_conv
     try: yield
-    finally: blocks.conv_time = fast
+    finally: convolutions.conv_time = fast

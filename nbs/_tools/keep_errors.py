@@ -11,7 +11,7 @@ from common import ROOT
 
 import numpy as np
 from loco.study.error_report import analyse_run, summarise
-from loco.study.errors import over_own
+from loco.study.costs import over_own
 
 def misled(errors, most=8):
     "The video of few events in which the most false detections of the first group lie over a distractor of their class"
