@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['games', 'font', 'pictures', 'voices', 'kinds', 'read_resources', 'game_photo', 'game_sound', 'midi_phrase',
-           'font_sound', 'picture', 'voice', 'allowed', 'excerpt']
+           'font_sound', 'require_sources', 'picture', 'voice', 'allowed', 'excerpt']
 
 # %% ../../nbs/7_using/60b_sources.ipynb #0e7074c9
 import io, shutil, struct, subprocess, tempfile, zlib
@@ -12,7 +12,7 @@ import numpy as np
 from pathlib import Path
 from functools import lru_cache
 from ..core.errors import BadInput, Missing
-from .stamps import level_out, photo as stamp_photo, read_sound, sound as stamp_sound, trim
+from .stamps import level_out, photo as stamp_photo, read_sound, sound as stamp_sound, stamps, trim
 from .video import rate
 
 # %% ../../nbs/7_using/60b_sources.ipynb #03f53990
@@ -108,8 +108,6 @@ def font_sound(
     name:str, # `PROGRAM/NUMBER`
 ) -> np.ndarray: # `(n,)` float32 at 16 kHz
     "A phrase, played"
-    for path, package in ((shutil.which("fluidsynth"), "fluidsynth"), (font, "fluid-soundfont-gm")):
-        if not path or not Path(path).exists(): raise Missing(f"no {package}: apt-get install fluidsynth fluid-soundfont-gm")
     program, number = map(int, name.split("/"))
     low, high = _ranges[program]
     with tempfile.TemporaryDirectory() as d:
@@ -117,6 +115,13 @@ def font_sound(
         midi.write_bytes(midi_phrase(program, number, low=low, high=high))
         subprocess.run(["fluidsynth", "-ni", "-q", "-r", str(rate), "-R", "0", "-C", "0", "-F", str(out), str(font), str(midi)], check=True, capture_output=True)
         return level_out(read_sound(str(out)))
+
+# %% ../../nbs/7_using/60b_sources.ipynb #cc39214b
+def require_sources():
+    "Raise `Missing` with every package that is not installed"
+    places = {"tuxpaint-stamps-default": stamps, "gcompris-qt-data": games, "fluid-soundfont-gm": font, "fluidsynth": shutil.which("fluidsynth")}
+    lacking = [package for package, place in places.items() if not place or not Path(place).exists()]
+    if lacking: raise Missing(f"the sources of photographs and recordings are not all here: apt-get install {' '.join(lacking)}")
 
 # %% ../../nbs/7_using/60b_sources.ipynb #b439abf2
 _rows = """

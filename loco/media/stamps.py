@@ -12,6 +12,7 @@ import numpy as np
 from pathlib import Path
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from ..core.errors import Missing
 from ..core.files import read_json
 from .video import need, rate
 
@@ -82,14 +83,19 @@ _behind = tuple(f"{d}/{x}" for d, xs in (("food/fruit", "apple_green orange pear
     ("vehicles", "auto/sedan auto/truck 7spoke256"), ("town/roadsigns", "stop"), ("food/vegetables", "broccoli eggplant tomato"), ("household", "tools/toolbox Lightbulb")) for x in xs.split())
 _hum = ("household/Washing-machine", "household/dishes/glass", "seasonal/christmas/gift", "household/vacuum_cleaner")
 
+def _stamp_file(name, ending):
+    "Where a stamp's picture or sound lies"
+    file = stamps/f"{name}.{ending}"
+    if not file.is_file(): raise Missing(f"no stamp {file}: apt-get install tuxpaint-stamps-default")
+    return str(file)
+
 @lru_cache(None)
 def photo(
     name:str, # Stamp without its ending
 ): # PIL image with transparency, at most 320 pixels wide and high
     "Photograph of a stamp"
     from PIL import Image
-    if not (stamps/f"{name}.png").is_file(): raise FileNotFoundError(f"no stamp {stamps/name}.png: apt-get install tuxpaint-stamps-default")
-    return trim(Image.open(stamps/f"{name}.png").convert("RGBA"))
+    return trim(Image.open(_stamp_file(name, "png")).convert("RGBA"))
 
 def trim(
     image, # PIL image with transparency
@@ -114,7 +120,7 @@ def sound(
     name:str, # Stamp without its ending
 ) -> np.ndarray: # `(n,)` float32 at 16 kHz, loud parts at an RMS of 0.15
     "Recording of a stamp, without long pauses"
-    return level_out(read_sound(str(stamps/f"{name}.ogg")))
+    return level_out(read_sound(_stamp_file(name, "ogg")))
 
 def level_out(
     x:np.ndarray, # `(n,)` samples at 16 kHz

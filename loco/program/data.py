@@ -86,9 +86,11 @@ def compose(
     "Compose videos from photographs and recordings, and encode them. Interrupted, the same command continues; more videos later keep those that are there."
     from loco.core.errors import BadInput
     from loco.media.scenes import SceneRecipe, shares
+    from loco.media.sources import require_sources
     from loco.media.stampsav import build, work_folder
     if videos < 8: raise BadInput(f'--videos is {videos}: five for training, one for validation and two for testing are 8 at least')
     if seed < 0: raise BadInput(f'--seed is {seed}: it must be 0 or more')
+    require_sources()
     recipe, start = SceneRecipe(seed=seed, **shares(videos)), time.perf_counter()
     folder = work_folder(recipe, base=work) if work else work_folder(recipe)
     build(out, recipe=recipe, folder=folder, processes=workers, progress=_bar(videos, quiet))
