@@ -1,12 +1,16 @@
 "Faults of composing: a killed run that starts again or differs, a plan whose truth disagrees with its tracks, a test source that training has seen"
 import importlib.util, shutil
 from dataclasses import replace
+from pathlib import Path
 import numpy as np
 import pytest
-from loco.media.sources import allowed, games, kinds
-from loco.media.scenes import SceneRecipe, plan_scene, shares
-from loco.media.stamps import Recipe, stamps
+from loco.core.config import Config
+from loco.core.files import read_json
+from loco.data.features import open_dataset
 from loco.media import stampsav
+from loco.media.sources import allowed, games, kinds
+from loco.media.scenes import SceneRecipe, plan_scene, recipe_of, shares
+from loco.media.stamps import Recipe, stamps
 
 needs_sources = pytest.mark.skipif(not (stamps.is_dir() and games.is_dir() and shutil.which('fluidsynth') and importlib.util.find_spec('av')),
                                    reason='tuxpaint-stamps-default, gcompris-qt-data, fluidsynth or av is not installed')
@@ -66,3 +70,21 @@ def test_only_what_belongs_together_is_an_event():
         assert all(0 <= s < e <= plan.duration for s, e, _ in plan.events())
 
 def test_the_first_edition_has_no_bounce(): assert Recipe().bounce == 0
+
+SECOND = Path(__file__).parents[1]/'data'/'stampsav2'
+
+@needs_sources
+def test_the_committed_timelines_are_what_the_recipe_gives():
+    recipe, shipped = recipe_of(SECOND), read_json(SECOND/'annotations.json')['database']
+    assert len(shipped) == recipe.train + recipe.validation + recipe.test
+    plans = [recipe.plan(s, i) for s in ('train', 'validation', 'test') for i in (0, getattr(recipe, s) - 1)]
+    for video, entry in stampsav.annotations_of(plans, recipe=recipe)['database'].items(): assert entry == shipped[video], video
+    others = read_json(SECOND/'distractors.json')
+    for video, entry in stampsav.distractors_of(plans).items(): assert entry == others[video], video
+
+def test_the_second_edition_can_be_trained_on():
+    cfg = Config.preset('stampsav2').override({'data.root': str(SECOND)})
+    annotations, features = open_dataset(cfg.data)
+    assert len(annotations.labels) == cfg.model.classes
+    visual, audio = features[annotations.videos('train')[0]]
+    assert (visual.shape[1], audio.shape[1]) == (cfg.model.visual_dim, cfg.model.audio_dim)

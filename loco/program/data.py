@@ -85,6 +85,7 @@ def compose(
 ):
     "Compose videos from photographs and recordings, and encode them. Interrupted, the same command continues; more videos later keep those that are there."
     from loco.core.errors import BadInput
+    from loco.data.annotations import Annotations
     from loco.media.scenes import SceneRecipe, shares
     from loco.media.sources import require_sources
     from loco.media.stampsav import build, work_folder
@@ -95,7 +96,8 @@ def compose(
     folder = work_folder(recipe, base=work) if work else work_folder(recipe)
     build(out, recipe=recipe, folder=folder, processes=workers, progress=_bar(videos, quiet))
     say(f'{videos:,} videos in {out} after {time.perf_counter() - start:.0f} s; encoded videos are kept in {folder} and can be deleted')
-    say(f'Next: loco train --preset stampsav2 --data {shlex.quote(str(out))}')
+    classes, usual = len(Annotations.load(out/'annotations.json').labels), Config.preset('stampsav2').model.classes
+    say(f'Next: loco train --preset stampsav2 --data {shlex.quote(str(out))}' + (f' --model.classes {classes}' if classes != usual else ''))
 
 def _bar(total, quiet):
     "Wraps an iteration over videos in a progress bar, or does not"
