@@ -14,7 +14,7 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.installed
 TOOLS := nbs/_tools
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -ra
-FAN := -n $(JOBS) --dist loadgroup --maxschedchunk 1
+FAN := -n $(JOBS)
 
 .PHONY: help setup demo notebooks export renumber readme docs browser test test-unit test-fresh test-notebooks test-site test-package test-cuda faults lab clean
 

@@ -18,6 +18,24 @@ MARKERS = dict(fresh='committed files are up to date', notebooks='notebooks exec
 def pytest_configure(config):
     for k, v in MARKERS.items(): config.addinivalue_line('markers', f'{k}: {v}')
 
+# ---------------------------------------------------------------- two at a time
+
+def unit(nodeid):
+    "What one worker runs without a break: a file, so that what its tests share is made once; but each notebook for itself"
+    return nodeid if '::test_executes[' in nodeid else nodeid.partition('::')[0]
+
+def pytest_collection_modifyitems(items):
+    "The longest file first and the notebooks last: small units at the end keep both workers busy"
+    items.sort(key=lambda o: (o.path.name != 'test_site.py', '::test_executes[' in o.nodeid))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+    class Units(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return unit(nodeid)
+    config.option.loadscopereorder = False
+    return Units(config, log)
+
 @pytest.fixture(scope='session')
 def root(): return ROOT
 

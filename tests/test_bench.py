@@ -35,13 +35,14 @@ def test_runs(name, options):
     assert name == 'machine' or said['figures']
 
 def test_both_lists_name_the_same_benchmarks():
-    assert {*cli_bench.benchmarks, 'machine'} == set(bench.benchmarks) and list(cli_bench.models) == list(measure.variants)
+    assert {*cli_bench.benchmarks, 'machine'} == set(bench.benchmarks) | set(cli_bench.homes) and list(cli_bench.models) == list(measure.variants)
 
 def test_every_job_is_one_a_benchmark_takes():
-    import inspect
+    import importlib, inspect
     for device in ('cpu', 'cuda'):
         for name, options in cli_bench.jobs(device=device):
-            assert options.keys() - {'keep'} <= inspect.signature(bench.benchmarks[name]).parameters.keys()
+            home = importlib.import_module(cli_bench.homes.get(name, 'loco.study.bench'))
+            assert options.keys() - {'keep'} <= inspect.signature(home.benchmarks[name]).parameters.keys()
             assert options.get('variant', 'LoCo') in measure.variants
 
 def test_command_reports(tmp_path):
@@ -54,6 +55,13 @@ def test_command_reports(tmp_path):
     assert [o['benchmark'] for o in report['results']] == ['nms', 'inference'] and report['machine']['matrix']['float32']['matmul'] > 0
     assert 'peak memory' in done.output and 'faster than the loops' in done.output
     assert report['results'][1]['figures'][-1]['value'] > 5e7
+
+def test_films():
+    "A film from the file to its events, in a process of its own; the goal stands at the film that moves"
+    if not cli_bench.has_media(): pytest.skip('the extra media is not installed')
+    moving, still = (cli_bench.isolated('video', size='tiny', threads=1, **o)['figures'] for o in ({}, dict(still=True)))
+    assert [f['what'] for f in moving] == [f['what'] for f in still] and all(f['value'] > 0 for f in moving + still)
+    assert any('above' in f for f in moving) and not any('above' in f for f in still)
 
 def test_what_gives_memory_back_has_no_goals():
     "Goals are for what the program does; `keep=False` is there for comparison"

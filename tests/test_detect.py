@@ -162,3 +162,13 @@ def test_without_sound(tmp_path):
     assert r.exit_code == 1 and 'mute.mkv has no sound track' in r.stderr and '--video-only' in r.stderr
     r = run('--video-only', path)
     assert r.exit_code == 0 and 'without its sound' in r.stderr
+
+def test_curves_reach_what_the_events_score(watcher):
+    "The curves that a report draws are those of the detections: a class is as high as its best event"
+    seen = watcher(CLIPS[0], film=True)
+    seconds, labels, heights = seen.scores
+    assert heights.shape == (len(seconds), len(labels)) and (np.diff(seconds) > 0).all() and seconds[-1] <= seen.duration
+    for label in set(seen.events['label']):
+        best = int(np.argmax(np.where(seen.events['label'] == label, seen.events['score'], 0)))
+        assert heights[:, labels.index(label)].max() == pytest.approx(seen.events['score'][best], abs=1e-5)
+    assert seen.scores is not None and watcher(CLIPS[0]).scores is None

@@ -188,3 +188,30 @@ def test_nothing_is_fetched_in_passing(monkeypatch, tmp_path):
     if importlib.util.find_spec('transformers') is None: pytest.skip('transformers is not installed: pip install \'.[hf]\'')
     monkeypatch.setenv('LOCO_CACHE', str(tmp_path))
     with pytest.raises(Missing, match='loco encoders get'): load_encoder('clip-clap', device='cpu')
+
+def test_offers_say_what_is_taken():
+    "Every encoder of the Hub tells size and licence of each file, the commit of each repository or that none is pinned, and where things go"
+    from loco.media.encoders import catalogue
+    from loco.media.hub import _repos, offer, receipts
+    for name in (n for n, e in catalogue.items() if e.extra == 'hf'):
+        said = '\n'.join(offer(name))
+        for line in catalogue[name].told(): assert (' MB, ' in line or 'size unknown' in line) and 'licence ' in line and line in said
+        for repo, commit in _repos(name).items():
+            assert (f'{repo}: commit {commit}' if commit else f'{repo}: no commit is pinned') in said and len(commit) in (0, 40)
+        assert str(receipts()) in said
+
+def test_a_torchaudio_that_cannot_be_loaded_stays_as_it_was(tmp_path):
+    "transformers is spared a broken torchaudio; the program around it still meets the real error"
+    import os, subprocess, sys
+    if importlib.util.find_spec('transformers') is None: pytest.skip('transformers is not installed: pip install \'.[hf]\'')
+    (tmp_path/'torchaudio').mkdir()
+    (tmp_path/'torchaudio'/'__init__.py').write_text('raise OSError("built for another torch")')
+    code = '''from loco.media.hub import load_transformers
+t = load_transformers()
+assert not t.utils.is_torchaudio_available()
+t.ClapModel
+try: import torchaudio
+except OSError as e: print(e)'''
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])])}
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == 'built for another torch', done.stderr[-800:]

@@ -1,24 +1,25 @@
 "From a data set to events, through the program as a person uses it, and what it says when something is wrong"
-import json, os, shutil, subprocess, sys
-from pathlib import Path
+import json, os, shutil
 
 import numpy as np
 import pytest
 import torch
 
-import small
+import faults, small
 from loco.data.features import open_dataset
 from loco.data.samples import VideoDataset, collate
 from loco.detection.inference import read_predictions
 from loco.model.network import LoCo
 
-ENV = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1', 'COLUMNS': '160', 'NO_COLOR': '1'}
-
 def loco(*args, ok=True, cwd=None):
     "Run the program; return its exit status and everything it printed"
-    r = subprocess.run([sys.executable, '-m', 'loco.program.main', *map(str, args)], env=ENV, capture_output=True, text=True, cwd=cwd, timeout=600)
-    if ok: assert r.returncode == 0, r.stdout + r.stderr
-    return r.returncode, r.stdout + r.stderr
+    def prepare():
+        os.environ.update(COLUMNS='160', NO_COLOR='1')
+        if cwd: os.chdir(cwd)
+    faults.warm_up()
+    code, said = faults.live(args, prepare)
+    if ok: assert code == 0, said
+    return code, said
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'small')
@@ -31,7 +32,6 @@ def runs(data, tmp_path_factory):
     loco('train', '--out', top/'base', '--quiet', *small.words(data, **{'model.cross': 'none', 'model.lcc': 'false', 'model.pyramid': 'false'}))
     return top
 
-@pytest.mark.xdist_group('cli')
 def test_train_eval_plot(runs):
     said = loco('eval', runs/'loco', runs/'base', '--quiet')[1]
     assert all(w in said for w in ('loco', 'base', '0.5', '0.9', 'Avg.'))
@@ -42,14 +42,12 @@ def test_train_eval_plot(runs):
     pictures = sorted(p.name for p in (runs/'plots').rglob('*.png'))
     assert len(pictures) == 3 and 'curves.png' in pictures
 
-@pytest.mark.xdist_group('cli')
 def test_run_folder_is_complete(runs):
     assert {'run.json', 'config.json', 'model.safetensors', 'last.safetensors', 'history.jsonl'} <= {p.name for p in (runs/'loco').iterdir()}
     history = [json.loads(l) for l in (runs/'loco'/'history.jsonl').read_text().splitlines()]
     assert [o['epoch'] for o in history] == [1, 2, 3]
     assert {'total', 'cls', 'reg', 'lcc', 'sigma', 'tau', 'mAP', 'lr'} <= set(history[0])
 
-@pytest.mark.xdist_group('cli')
 def test_saved_model_serves_alone(runs, data):
     "A run's folder is all that is needed to detect: it knows sizes, class names and clock"
     from loco.detection.inference import detect
@@ -59,7 +57,6 @@ def test_saved_model_serves_alone(runs, data):
     found = detect(model, batch)
     assert set(found['label']) <= set(annotations.labels) and (found['end'] <= float(batch.durations[0])).all()
 
-@pytest.mark.xdist_group('cli')
 def test_same_command_same_weights(runs, data, tmp_path):
     loco('train', '--out', tmp_path/'again', '--quiet', *small.words(data))
     a, b = (LoCo.from_pretrained(p).state_dict() for p in (runs/'loco', tmp_path/'again'))

@@ -136,3 +136,11 @@ def test_a_failing_cell_is_reported(tmp_path, kernels):
     _, _, state, error = run_nbs.run(path)
     assert state == 'FAILED' and 'ValueError: 42' in error and 'answer = 6*7' in error
     assert path.read_text(encoding='utf-8') == before
+
+@pytest.mark.fresh
+def test_checks_are_shortened_where_a_cell_says_so():
+    "A replacement that meets nothing is an error, or a page's training would quietly be checked whole"
+    cell = '#| check: epochs=4 -> epochs=1\nhistory = train(model, epochs=4)'
+    assert run_nbs.shortened(cell).endswith('train(model, epochs=1)') and run_nbs.shortened('train(epochs=4)') == 'train(epochs=4)'
+    assert run_nbs.shortened('#| hide\n#| check: skip\n1/0') == ''
+    with pytest.raises(ValueError, match='epochs=4'): run_nbs.shortened('#| check: epochs=4 -> epochs=1\ntrain(epochs=5)')

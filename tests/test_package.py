@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from common import LIB, ROOT, settings
 
-pytestmark = [pytest.mark.package, pytest.mark.xdist_group('package')]
+pytestmark = pytest.mark.package
 
 def run(*args, **kw):
     done = subprocess.run([str(o) for o in args], capture_output=True, text=True, **kw)

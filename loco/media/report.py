@@ -10,6 +10,7 @@ import base64, html, io, json, os, re
 import numpy as np
 from pathlib import Path
 from urllib.parse import quote
+from ..core.config import shown_score
 from ..core.errors import BadInput, Missing
 from ..core.files import write_text
 from ..data.labels import events_table
@@ -175,7 +176,7 @@ def report_page(
            # `truth` (columns), `scores` (times `(T,)`, labels, values `(T, C)`), `film` (frames `(n, H, W, 3)`), `spectrum` (`(bands, columns)`, low first)
     *,
     title:str="Events", # Heading
-    min_score:float=.2, # Where the slider stands at first
+    min_score:float=shown_score, # Where the slider stands at first
     embed:bool=False, # Put videos of up to 48 MiB into the page instead of referring to them
     folder="", # Folder in which the page will stand; the current one when empty
 ) -> str:
@@ -193,7 +194,7 @@ def write_report(
     items, # As `report_page` takes them
     *,
     title:str="Events", # Heading
-    min_score:float=.2, # Where the slider stands at first
+    min_score:float=shown_score, # Where the slider stands at first
     embed:bool=False, # Put videos of up to 48 MiB into the page instead of referring to them
 ) -> Path: # The file
     "Write a report, whole or not at all; raises `BadInput`, `Missing`, or `OSError`"

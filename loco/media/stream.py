@@ -76,6 +76,7 @@ class Watched:
     error:str = "" # Why it failed; empty where it did not
     film:np.ndarray|None = None # Some small frames at equal distances, where asked for
     spectrum:np.ndarray|None = None # Loudness by band and time, where asked for
+    scores:tuple|None = None # Seconds `(n,)`, labels, and the highest score of each class from one to the next `(n, C)`, where asked for
 
 class _Film:
     "A few frames and columns of sound of a film of unknown length: every `every`-th is kept, and half of them go when they are many"
@@ -88,6 +89,23 @@ class _Film:
             if len(self.kept) > 2*self.most: self.kept, self.every = self.kept[::2], 2*self.every
 
     def all(self): return np.stack(self.kept) if self.kept else None
+
+class _Peaks:
+    "Curves of a film of unknown length: of every `every` steps the highest values, and pairs become one when they are many"
+    def __init__(self, most): self.most, self.kept, self.every, self.rest = most, [], 1, []
+
+    def add(self, rows):
+        for x in rows:
+            self.rest.append(x)
+            if len(self.rest) < self.every: continue
+            self.kept.append(np.max(self.rest, 0))
+            self.rest = []
+            if len(self.kept) >= 2*self.most: self.kept, self.every = [np.maximum(a, b) for a, b in zip(self.kept[::2], self.kept[1::2])], 2*self.every
+
+    def all(self, clock):
+        "Seconds in the middle of each stretch, and its values"
+        kept = self.kept + ([np.max(self.rest, 0)] if self.rest else [])
+        return clock.seconds(self.every*(np.arange(len(kept)) + .5) - .5), np.stack(kept)
 
 # %% ../../nbs/7_using/53_stream.ipynb #9013167a
 def _old_encoder(cfg, root):
@@ -140,13 +158,13 @@ class Watcher:
         track=None, # Which sound track, by number from 1 or language
         audio_only:bool=False, # Do without pictures
         video_only:bool=False, # Do without sound
-        film:bool=False, # Keep small frames and a spectrum, for a report
+        film:bool=False, # Keep small frames, a spectrum and curves of scores, for a report
         progress=None, # Called with the seconds done and the seconds in all
     ) -> Watched:
         "Events of one file of any length; raises `Missing` or `BadInput` that name it"
         from loco.detection.inference import found_events, windows
-        flow, found, out = windows(self.model, cfg=self.cfg), [], Watched(Path(path), name or Path(path).stem)
-        frames, columns = _Film(16), _Film(600)
+        frames, columns, peaks = _Film(16), _Film(600), _Peaks(750)
+        flow, found, out = windows(self.model, cfg=self.cfg, curves=peaks.add if film else None), [], Watched(Path(path), name or Path(path).stem)
         with open_video(path, clock=self.clock, size=self.encoder.size, rate=self.encoder.rate, track=track, audio_only=audio_only, video_only=video_only) as reader:
             for p, visual, audio in encoded(reader, self.encoder):
                 found += flow.add(visual, audio)
@@ -157,7 +175,10 @@ class Watcher:
         out.events = found_events(found, video=out.name, duration=out.duration, labels=self.labels, clock=self.clock)
         out.notes += [self._full(o) for o in flow.full if o[2] >= .1][:3]
         every = max(1, self.encoder.size[0]//64)     # a report shows them small
-        if film: out.film, out.spectrum = frames.all()[:, ::every, ::every] if p.seen else None, columns.all().T if p.heard else None
+        if film:
+            out.film, out.spectrum = frames.all()[:, ::every, ::every] if p.seen else None, columns.all().T if p.heard else None
+            seconds, heights = peaks.all(self.clock)
+            out.scores = seconds, self.labels, heights
         return out
 
     def _keep(self, piece, frames, columns):

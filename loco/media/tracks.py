@@ -121,10 +121,11 @@ def fit(
     return Fit(h, w, (size[0] - h)//2, (size[1] - w)//2)
 
 # %% ../../nbs/7_using/46_tracks.ipynb #61f809d4
-def _scaled(frame, height, width):
+def _scaled(frame, height, width, scaler):
     "A frame as an array, scaled; of a woven one the first half picture"
     woven = frame.interlaced_frame
-    out = frame.reformat(width, height*(1 + woven), "rgb24", interpolation="AREA").to_ndarray()
+    scaler = scaler or need("av").video.reformatter.VideoReformatter()
+    out = scaler.reformat(frame, width, height*(1 + woven), "rgb24", interpolation="AREA", threads=1).to_ndarray()
     return out[::2] if woven else out
 
 def _matrix(frame):
@@ -137,12 +138,13 @@ def small(
     size:tuple, # Height and width wanted
     *,
     pixel:float=1., # Width of a stored pixel over its height
+    scaler=None, # PyAV's `VideoReformatter`, which keeps its tables from frame to frame; a new one if `None`
 ) -> np.ndarray: # `(*size, 3)` uint8
     "A frame upright, in its own shape, and as large as an encoder sees it"
     matrix, shape = _matrix(frame), (frame.height, frame.width*pixel)
     place = fit(*(shape[::-1] if swaps(matrix) else shape), size)
     h, w = (place.width, place.height) if swaps(matrix) else (place.height, place.width)
-    picture = turn(_scaled(frame, h, w), matrix)
+    picture = turn(_scaled(frame, h, w, scaler), matrix)
     if picture.shape[:2] == tuple(size): return np.ascontiguousarray(picture)
     out = np.full((*size, 3), bar_colour, np.uint8)
     out[place.above:place.above + place.height, place.left:place.left + place.width] = picture

@@ -6,6 +6,7 @@
 __all__ = ['default_clock', 'rate', 'patch_frames', 'patch_bands', 'frame_size', 'Piece', 'Reader', 'open_video', 'read_video']
 
 # %% ../../nbs/7_using/47_video.ipynb #94495900
+import os
 import warnings
 import numpy as np
 from pathlib import Path
@@ -61,6 +62,7 @@ class _Pictures:
     def __init__(self, clock, size, pixel):
         self.clock, self.size, self.pixel = clock, size, pixel
         self.kept, self.first, self.shown, self.small = [], 0, None, np.zeros((*size, 3), np.uint8)
+        self.scaler = need("av").video.reformatter.VideoReformatter()
 
     def show(self, frame, start):
         self.fill(start)
@@ -69,7 +71,7 @@ class _Pictures:
     def fill(self, until):
         "Give the frame on show to every clock time before `until`"
         while self.clock.seconds(self.first + len(self.kept)) < until - 5e-4:
-            if self.shown is not None: self.small, self.shown = small(self.shown, self.size, pixel=self.pixel), None
+            if self.shown is not None: self.small, self.shown = small(self.shown, self.size, pixel=self.pixel, scaler=self.scaler), None
             self.kept.append(self.small)
 
     def take(self, n):
@@ -133,6 +135,14 @@ class Piece:
     heard:bool=True # Whether there is a sound track; sound is silence without
 
 # %% ../../nbs/7_using/47_video.ipynb #e2373222
+_pixels = 500_000      # of a picture that is worth a thread of its own
+
+def _share_work(decoder):
+    "Decode large pictures in several threads; small ones in one, which costs less in all"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    decoder.thread_count = min(cores, 1 + decoder.width*decoder.height//_pixels)
+    decoder.thread_type = "AUTO" if decoder.thread_count > 1 else "NONE"
+
 class _Intake:
     "Decodes the packets of a file and lays what is in them on its time"
     def __init__(self, container, video, audio, *, clock, size, rate, time):
@@ -143,8 +153,10 @@ class _Intake:
         self.pictures, self.sound = _Pictures(clock, size, float(video and video.sample_aspect_ratio or 1)), _Sound(rate)
         self.usual = 1/float(video.average_rate) if video and video.average_rate else .04
         self.packets, self.lost, self.ends = 0, 0, 0.
+        self.gap = 1.     # between the last two pictures: one before a pause is said to last as long as the pause
         self.lag = min(60., max(5., 64e6*clock.step/(3*size[0]*size[1])))     # seconds by which one track may stay behind the other
-        if video: video.thread_type = "AUTO"
+        self.units = {s.index: float(s.time_base) for s in self.tracks}     # seconds of a tick
+        if video: _share_work(video.codec_context)
 
     def __iter__(self):
         "Packets in the order of the file, as far as it can be read"
@@ -165,14 +177,17 @@ class _Intake:
     def _unseen(self, packet):
         "Whether no step falls into the time of a packet's picture"
         if packet.pts is None: return False
-        seconds = float((packet.duration or 0)*packet.time_base) or self.usual
-        start = float(packet.pts*packet.time_base) - self.time.origin + self.picture.shift
+        unit = self.units[packet.stream_index]
+        seconds = (packet.duration or 0)*unit or self.usual
+        start = packet.pts*unit - self.time.origin + self.picture.shift
         step = max(0, np.ceil(self.clock.index(start - seconds/2)))
         return self.clock.seconds(step) > start + 2*seconds
 
     def _show(self, frame):
         seconds = float((frame.duration or 0)*frame.time_base) or self.usual
-        start = self.picture.place(frame, min(seconds, 1.))
+        before = self.picture.last
+        start = self.picture.place(frame, min(seconds, 1., self.gap))
+        if before is not None and start > before: self.gap = start - before
         self._believe(start)
         self.pictures.show(frame, start)
         self.ends = start + min(seconds, _emptiness)
@@ -200,6 +215,7 @@ class _Intake:
     def finish(self):
         "Give the last frame its time; the second at which the file ends"
         self.sound.flush()
+        if self.picture is not None and self.picture.last is not None: self.picture.end = max(self.picture.end, min(self.ends, self.picture.last + 1))
         sound = 0. if self.heard is None else self.heard.end
         if self.picture is None: end = sound
         else: end = sound if sound > self.ends + 1 else self.ends

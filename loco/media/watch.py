@@ -8,6 +8,7 @@ __all__ = ['class_scores', 'look', 'watch', 'show']
 # %% ../../nbs/7_using/59_watch.ipynb #23663efe
 import numpy as np
 from pathlib import Path
+from ..core.config import shown_score
 from ..core.errors import BadInput
 from .report import Glance, report_frame, report_page, write_report
 
@@ -19,14 +20,11 @@ def class_scores(
 ) -> np.ndarray: # `(T, C)` float32
     "Highest score of each class at each step, over all levels; longer videos than the model was trained on in parts of that length"
     import torch
-    from loco.detection.inference import evaluating
+    from loco.detection.inference import evaluating, step_scores
     p, length, parts = next(model.parameters()), model.cfg.max_steps, []
     for n in range(0, len(visual), length):
         v, a = (torch.as_tensor(x[n:n + length]).to(p)[None] for x in (visual, audio))
-        with evaluating(model): out = model(v, a)
-        steps = torch.arange(v.shape[1], device=p.device)
-        levels = [z[0].float().sigmoid()[(steps >> l).clamp(max=z.shape[1] - 1)] for l, z in enumerate(out.logits)]
-        parts.append(torch.stack(levels).amax(0).cpu().numpy())
+        with evaluating(model): parts.append(step_scores(model(v, a))[0].cpu().numpy())
     return np.concatenate(parts)
 
 # %% ../../nbs/7_using/59_watch.ipynb #db91b381
@@ -78,7 +76,7 @@ def watch(
     video, # Path of a video file, or several
     *,
     truth=None, # Labelled events to show beside them: columns `video`, `label`, `start`, `end`, such as `Annotations.table()`
-    min_score:float=.2, # Where the slider stands at first
+    min_score:float=shown_score, # Where the slider stands at first
     height:int=760, # Pixels
     title:str|None=None, # Heading; the video's name if `None`
 ): # An ipywidgets box with `.items`, what `write_report` takes
@@ -100,7 +98,7 @@ def show(
     items, # As `write_report` takes them
     *,
     title:str="Events", # Heading
-    min_score:float=.2, # Where the slider stands at first
+    min_score:float=shown_score, # Where the slider stands at first
     height:int=760, # Pixels
 ): # An ipywidgets box with `.items`
     "A report as a widget, with a field and a button that save it to a file"

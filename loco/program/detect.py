@@ -12,6 +12,7 @@ import sys
 import typer
 from typing import Annotated, Optional
 from pathlib import Path
+from ..core.config import shown_score
 from ..core.errors import BadInput, Missing, NeedsPackage, Unwritable
 from ..core.terminal import say, table
 from .options import DataRoot
@@ -55,7 +56,7 @@ def strong(
 
 class Places:
     "Where the results of files go, one file at a time"
-    def __init__(self, *, out=None, into=None, csv=False, srt=False, report=None, as_json=False, min_score=.15):
+    def __init__(self, *, out=None, into=None, csv=False, srt=False, report=None, as_json=False, min_score=shown_score):
         self.out, self.into, self.report, self.as_json, self.min_score = out, into, report, as_json, min_score
         self.beside = [k for k, wanted in (("csv", csv), ("srt", srt)) if wanted]
         for p in (out, report, into and into/"x"): check_place(p)
@@ -104,7 +105,7 @@ class Places:
             write_events(place, strong(seen.events, self.min_score), kind, videos={seen.name: dict(duration=seen.duration)})
 
     def _item(self, seen):
-        return dict(video=seen.path, name=seen.name, detections=strong(seen.events, self.min_score/4), duration=seen.duration, film=seen.film, spectrum=seen.spectrum)
+        return dict(video=seen.path, name=seen.name, detections=strong(seen.events, self.min_score/4), duration=seen.duration, film=seen.film, spectrum=seen.spectrum, scores=seen.scores)
 
 # %% ../../nbs/workshop/a26_cli_detect.ipynb #ddb58207
 def _bar(wanted):
@@ -146,7 +147,7 @@ def _close(places, total, stopped):
 def detect(
     words:Annotated[list[str], typer.Argument(metavar='[RUN] FILES...', help='Media files, folders of them, patterns, or @LIST with one a line; before them the folder of a run, if it is not to be the model that comes with the package.', show_default=False)],
     model:Annotated[Optional[str], typer.Option(help='Folder of a run or model, or a Hub repository OWNER/NAME.', show_default=False)]=None,
-    min_score:Annotated[float, typer.Option(min=0, max=1, help='Leave out events that score lower; the best of the model that comes with the package score about 0.2 to 0.4.')]=0.15,
+    min_score:Annotated[float, typer.Option(min=0, max=1, help='Leave out events that score lower; the default suits the model that comes with the package.')]=shown_score,
     out:Annotated[Optional[Path], typer.Option(help='Write all events of all files, whatever they score, as ActivityNet JSON.', show_default=False)]=None,
     json:Annotated[bool, typer.Option('--json', help='Print one line of JSON a file instead of tables.')]=False,
     csv:Annotated[bool, typer.Option('--csv', help='Write NAME.events.csv for each file.')]=False,

@@ -70,7 +70,7 @@ def encoders(
     if ctx.invoked_subcommand: return
     from loco.media.encoders import catalogue
     from loco.media.hub import here
-    rows = [[e.name, e.what, f'{e.widths[0]} + {e.widths[1]}', '\n'.join(f'{what}: {f"{mb:,} MB, " if mb else ""}licence {licence}; {source}' for what, mb, licence, source in e.files), here(e)]
+    rows = [[e.name, e.what, f'{e.widths[0]} + {e.widths[1]}', '\n'.join(e.told()), here(e)]
             for e in catalogue.values()]
     say(table('Encoders', ['name', 'made of', 'numbers a step', 'weights', 'here?'], rows))
     say('Get one with loco encoders get NAME; use one with loco extract VIDEOS --encoder NAME.')
@@ -79,10 +79,11 @@ def encoders(
 @encoders_app.command()
 def get(
     name:Annotated[str, typer.Argument(help='Name of an encoder, as the list has it.', show_default=False)],
+    revision:Annotated[Optional[str], typer.Option(help="Branch, tag or commit to take instead of the catalogue's; OWNER/NAME@COMMIT for one repository of two.", show_default=False)]=None,
     yes:Annotated[bool, typer.Option('--yes', help='Do not ask before something is fetched.')]=False,
 ):
     "Fetch the weights of an encoder, after saying what, from where, how large and under which licence."
     from loco.media.hub import fetch, offer
-    for line in offer(name): say(line)
+    for line in offer(name, revision=revision): say(line)
     if not yes and not typer.confirm('Fetch it?', default=True): raise typer.Exit(1)
-    for line in fetch(name): say(line)
+    for line in fetch(name, revision=revision): say(line)

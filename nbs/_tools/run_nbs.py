@@ -2,10 +2,11 @@
 
     python nbs/_tools/run_nbs.py                        every notebook
     python nbs/_tools/run_nbs.py nbs/3_detector/06_blocks.ipynb  some of them
-    python nbs/_tools/run_nbs.py --check -j 2           only see that they run; write nothing
+    python nbs/_tools/run_nbs.py --check -j 2           only see that they run, in kernels that start at once; write nothing
 
 The kernel starts in the notebook's folder, as in JupyterLab, and imports `loco` from the working tree. Cells under
-`#| eval: false` or `#| notest` are left as they are, outputs included (`--all` runs the `notest` ones too). A second
+`#| eval: false` or `#| notest` are left as they are, outputs included (`--all` runs the `notest` ones too). A training
+whose cell says `#| check: epochs=4 -> epochs=1` is that much shorter under `--check`, and whole everywhere else. A second
 run on the same machine gives the same file, printed timings excepted: execution counts, widget ids, object addresses,
 progress bars and the machine's own paths are taken out.
 """
@@ -19,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from common import ROOT, directives, notebooks
+from warm import POSSIBLE, WarmClient
 
 WIDGETS = 'application/vnd.jupyter.widget-state+json'
 VIEW = 'application/vnd.jupyter.widget-view+json'
@@ -34,6 +36,16 @@ def skipped(src, everything=False):
     "Whether a cell's directives keep it from running"
     d, _ = directives(src)
     return d.get('eval') == 'false' or ('notest' in d and not everything)
+
+def shortened(src):
+    "A cell as it is checked: under `#| check: a -> b` with b in place of a, and under `#| check: skip` nothing"
+    way = directives(src)[0].get('check', '')
+    if way == 'skip': return ''
+    old, arrow, new = way.partition(' -> ')
+    if not arrow: return src
+    head, body = src[:src.index(way) + len(way)], src[src.index(way) + len(way):]
+    if old not in body: raise ValueError(f'a cell says `#| check: {way}` and holds no {old!r}')
+    return head + body.replace(old, new)
 
 # ---------------------------------------------------------------- making a run repeatable
 
@@ -115,7 +127,7 @@ def environment(jobs):
     "What the kernels see: the working tree's `loco`, quiet progress bars, no personal IPython profile"
     scratch = tempfile.mkdtemp(prefix='loco-nb-')
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    env = dict(IN_TEST='1', TQDM_DISABLE='1', MPLBACKEND='module://matplotlib_inline.backend_inline', PYTHONHASHSEED='0',
+    env = dict(IN_TEST='1', OMP_WAIT_POLICY='PASSIVE', TQDM_DISABLE='1', MPLBACKEND='module://matplotlib_inline.backend_inline', PYTHONHASHSEED='0',
                IPYTHONDIR=scratch, JUPYTER_RUNTIME_DIR=scratch, PYDEVD_DISABLE_FILE_VALIDATION='1',
                PYTHONPATH=os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]))
     if jobs > 1: env['OMP_NUM_THREADS'] = os.environ.get('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//jobs)))
@@ -142,15 +154,16 @@ def watched(client, quiet=60):
     try: yield
     finally: done.set()
 
-def execute(path, *, timeout=600, everything=False):
-    "The notebook at `path`, executed and clean"
+def execute(path, *, timeout=600, everything=False, check=False):
+    "The notebook at `path`, executed and clean; to check it, shortened where it says so, in a kernel forked from a process that has read the large packages"
     nb = nbformat.from_dict(json.loads(Path(path).read_text(encoding='utf-8')))
     nb = nbformat.v4.nbjson.JSONReader().reads(json.dumps(nb))     # joins lines; no validation before the ids are there
     give_ids(nb)
     for c in nb.cells:
         if c.cell_type == 'code' and skipped(c.source, everything): c.metadata['tags'] = ['skip-execution']
+        elif c.cell_type == 'code' and check and not everything: c['source'] = shortened(c.source)
     nb.metadata.pop('widgets', None)
-    client = NotebookClient(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
+    client = (WarmClient if check and POSSIBLE else NotebookClient)(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
         resources={'metadata': {'path': str(Path(path).resolve().parent)}})
     with watched(client): client.execute()
     clean(nb)
@@ -170,8 +183,9 @@ def run(path, *, check=False, timeout=600, everything=False):
     "`(path, seconds, what became of it, error or None)` of one notebook"
     start, state, error = time.perf_counter(), 'runs', None
     try:
-        try: nb = execute(path, timeout=timeout, everything=everything)
-        except DeadKernelError: nb = execute(path, timeout=timeout, everything=everything)
+        options = dict(timeout=timeout, everything=everything, check=check)
+        try: nb = execute(path, **options)
+        except DeadKernelError: nb = execute(path, **options)
         if not check: state = 'written' if save(nb, path) else 'unchanged'
     except CellExecutionError as e: state, error = 'FAILED', _ansi.sub('', str(e))
     except Exception as e: state, error = 'FAILED', f'{type(e).__name__}: {e}'
