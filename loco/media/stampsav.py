@@ -361,12 +361,13 @@ def write_clip(
     *,
     recipe:Look=Recipe(),
     zoom:int=2, # Pixels a recipe pixel
-    fps:int=16,
+    fps:int=16, # Pictures a second
+    preset:str="slow", # How much work x264 spends
 ):
     "A composed video as a file"
     av, scene, x = need("av"), Scene(plan, recipe=recipe, zoom=zoom), waveform(plan, recipe=recipe)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as c:
-        video, audio = c.add_stream("libx264", rate=fps, options={"crf": "27", "preset": "slow"}), c.add_stream("aac", rate=rate, layout="mono")
+        video, audio = c.add_stream("libx264", rate=fps, options={"crf": "27", "preset": preset}), c.add_stream("aac", rate=rate, layout="mono")
         (video.width, video.height), video.pix_fmt, audio.bit_rate = scene.size, "yuv420p", 48_000
         for k in range(math.ceil(plan.duration*fps)):
             c.mux(video.encode(av.VideoFrame.from_ndarray(scene.frame(k/fps), format="rgb24")))
