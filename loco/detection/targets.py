@@ -7,6 +7,7 @@ __all__ = ['level_lengths', 'points', 'Targets', 'match', 'beats', 'true_places'
 
 # %% ../../nbs/3_detector/08_targets.ipynb #dfd1e492
 from dataclasses import dataclass
+from functools import lru_cache
 import torch
 from torch import Tensor
 
@@ -97,12 +98,13 @@ def true_places(
     return places[:count]
 
 # %% ../../nbs/3_detector/08_targets.ipynb #1f6a8d25
-def _grid(steps, ranges):
-    "Position, stride, and lower and upper end of the range of every point"
+@lru_cache(maxsize=64)
+def _grid(steps, ranges, device):
+    "Position, stride, and lower and upper end of the range of every point; one length has one grid"
     position, stride = points(steps, len(ranges))
     lengths = torch.tensor(level_lengths(steps, len(ranges)))
     low, high = torch.tensor(ranges, dtype=torch.float32).repeat_interleave(lengths, 0).unbind(1)
-    return position, stride, low, high
+    return tuple(x.to(device) for x in (position, stride, low, high))
 
 def _checked_count(positive, labels, classes):
     "How many points are positive; raises `ValueError` on a class that the model does not have"
@@ -124,7 +126,7 @@ def assign_targets(
     "Positive (point, class) pairs of a batch and their distances to start and end; raises `ValueError` on a class out of range"
     labels, order = labels.sort(dim=1, stable=True)
     segments = segments.gather(1, order[..., None].expand_as(segments))
-    position, stride, low, high = (x.to(labels.device) for x in _grid(steps, ranges))
+    position, stride, low, high = _grid(steps, tuple(map(tuple, ranges)), labels.device)
     claims = match(segments[..., 0], segments[..., 1], position=position, low=low, high=high)
     claims = claims & (labels >= 0)[..., None]
     if mask is not None: claims = claims & mask[:, position.long()][:, None]

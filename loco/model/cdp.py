@@ -8,7 +8,8 @@ __all__ = ['overlap', 'WindowAttention', 'CDPAttention']
 # %% ../../nbs/4_ideas/20_cdp.ipynb #4f608b0d
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
-from .window import WindowAdaptation, hold, sample_windows, target_points
+from .sampled import Samples, sampled_attention
+from .window import WindowAdaptation, head_rows, hold, places, sample_windows, target_points
 
 # %% ../../nbs/4_ideas/20_cdp.ipynb #f7f8d1ca
 def overlap(
@@ -101,14 +102,37 @@ class CDPAttention(nn.Module):
         points = target_points(size, offset, window=self.adapt.window)
         return hold(points, mask) if self.border else points
 
+    def plainly(self, q, k, v, mask):
+        "Sample, then attend"
+        at_k = self.windows(k, mask)
+        at_v = at_k if self.shared else self.windows(v, mask)
+        k_hat, k_valid = sample_windows(k, at_k, mask)
+        v_hat, v_valid = sample_windows(v, at_v, mask)
+        return self.attention(q, k_hat, v_hat, mask, k_valid & v_valid)
+
+    def plan(self, x, mask, chunk):
+        "Where each chunk's samples of `x` lie, and which are valid `(B, T, H)`"
+        lower, upper, weight, valid = places(self.windows(x, mask), mask)
+        lower, upper = (head_rows(t, length=x.shape[1]).int() for t in (lower, upper))
+        cut = lambda t: overlap(t, chunk, reach=self.attention.reach).flatten(0,1).transpose(1,2)
+        return Samples(cut(lower), cut(upper), cut(weight)), valid
+
+    def sparingly(self, q, k, v, mask):
+        "Attend to samples that are not kept for the backward pass"
+        videos, steps, dim = q.shape
+        chunk = min(self.attention.chunk, steps)
+        at_k, k_valid = self.plan(k, mask, chunk)
+        at_v, v_valid = (at_k, k_valid) if self.shared else self.plan(v, mask, chunk)
+        table = lambda t: t.reshape(-1, dim//self.attention.heads)
+        y = sampled_attention(self.attention.cut(q, chunk, 0), table(k), table(v), at_k=at_k, at_v=at_v,
+                              see=self.attention.visible(k_valid & v_valid, chunk))
+        return self.attention.join(y, videos, steps) * mask[...,None]
+
     def forward(self,
         q:Tensor, # `(B, T, D)` queries
         k:Tensor, # `(B, T, D)` keys
         v:Tensor, # `(B, T, D)` values
         mask:Tensor, # `(B, T)`, True = valid
     ) -> Tensor: # `(B, T, D)`, zero outside the mask
-        at_k = self.windows(k, mask)
-        at_v = at_k if self.shared else self.windows(v, mask)
-        k_hat, k_valid = sample_windows(k, at_k, mask)
-        v_hat, v_valid = sample_windows(v, at_v, mask)
-        return self.attention(q, k_hat, v_hat, mask, k_valid & v_valid)
+        training = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return (self.sparingly if training else self.plainly)(q, k, v, mask)

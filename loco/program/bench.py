@@ -45,7 +45,7 @@ def _several(name, device, chosen):
     gpu = device.startswith('cuda')
     ways = [dict(precision=p, compiled=c) for p in ('float32', 'bf16') for c in (False, True)]
     if name == 'train' and gpu: return [dict(variant=v, **w) for v in chosen for w in ways]
-    if name == 'train': return [dict(variant=v) for v in chosen] + [dict(variant='LoCo', **o) for o in (dict(keep=False), dict(plain=True))]*('LoCo' in chosen)
+    if name == 'train': return [dict(variant=v) for v in chosen] + [dict(variant='LoCo', **o) for o in (dict(precision='bf16'), dict(keep=False), dict(plain=True))]*('LoCo' in chosen)
     if name == 'growth' and not gpu: return [{}, dict(keep=False)]
     if name == 'video': return [] if gpu or not has_media() else [{}, dict(still=True)]
     if name == 'epoch': return ways[2:] if gpu else []

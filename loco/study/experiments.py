@@ -101,7 +101,8 @@ EXPERIMENTS = {
         Row('W = 32', {'model.window': 32}, (56.2, 51.3, 44.2, 36.0, 23.2, 52.8)), Row('full', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)))),
     'table3': Experiment('Table 3: what each part adds', (
         Row('base', _base, _avg(37.0)), Row('base+GB', {'model.cross': 'global', **_no_lcc}, _avg(51.2)), Row('base+CDP', _no_lcc, _avg(52.5)),
-        Row('base+GB+LCC', {'model.cross': 'global'}, _avg(52.4)), _loco, _log, _alone, _corrected)),
+        Row('base+GB+LCC', {'model.cross': 'global'}, _avg(52.4)), _loco, _log, _alone, _corrected,
+        Row('LoCo in bf16', {'train.precision': 'bf16'}, extra=True))),
     'fig1b': Experiment('Fig. 1b: similarity against distance', (Row('without LCC', _no_lcc), _loco)),
     'fig3': Experiment('Fig. 3: the weight alpha of the correspondence loss', (
         Row('0', _no_lcc, _avg(52.5)), *(Row(f'{a:g}', {'loss.lcc_weight': a}) for a in (0.01, 0.03)), _loco,

@@ -72,10 +72,11 @@ def _kept_attention(cfg, t, kind):
     D, H = cfg.dim, cfg.heads
     if kind not in ("cdp", "cdp-keys", "fixed"): return 4*t*D + t*H + t
     n, c, keys = _chunks(cfg, t)
-    own = H if kind.startswith("cdp") else 1              # sampled keys are valid or not for each head on its own
-    kept = 2*n*c*D + 2*n*keys*D + n*c*own*(keys + .25) + n*c*H
-    if kind.startswith("cdp"): kept += 4*t*D + 10*t*H + 4*ceil(t/cfg.window)*D + t*H/2      # for "cdp-keys" a little too much
-    if kind.startswith("cdp") and cfg.border: kept += 2*ceil(t/cfg.window)*cfg.window*H     # positions, held at the ends
+    if kind == "fixed": return 2*n*c*D + 2*n*keys*D + n*c*(keys + .25) + n*c*H
+    windows, ways = ceil(t/cfg.window), 2 if kind == "cdp" else 1      # keys and values have windows of their own, or share them
+    kept = n*c*D + 2*t*D + n*c*H*keys + 3*ways*n*H*keys
+    kept += ways*(windows*(2*D + 2 + cfg.window/4) + t*H/4)            # means, counts and masks of the windows; which samples are valid
+    if cfg.border: kept += ways*windows*cfg.window*H                   # positions, held at the ends
     return kept
 
 def _kept_block(cfg, t, *, gap=0, dense=None, wide=1, copies=1):
@@ -106,7 +107,7 @@ def predict_activations(
     else: levels = [2*t*D + 2*_kept_cross(cfg, t, stride=1 + (l > 0), copies=n) for l, t in enumerate([T, *L[:-1]])]
     parts = {
         "f_in": sum(first), "pyramid": sum(levels),
-        "LCC": cfg.lcc*(2*n*T*D + T*(8*p + 18 + (p + 1)*(cfg.target == "learnable")) + T*T/batch*{"learnable": 3, "fixed": 1}.get(cfg.target, 0)),
+        "LCC": cfg.lcc*(2*n*T*D + T*(8*p + 16.75 + (p + 2.25)*(cfg.target == "learnable")) + T*T/batch*{"learnable": 5, "fixed": 1}.get(cfg.target, 0)),
         "fusion": conv(2*D, 2*D, P, gap) + cfg.fusion_blocks*_kept_block(cfg, P, gap=gap, wide=2, copies=n),
         "heads": 2*(conv(2*D, D, P, gap) + conv(D, D, P, gap) + n*(P + gap)*D) + 4*C*P}
     return {k: int(4*batch*v) for k, v in parts.items()}
