@@ -231,7 +231,7 @@ class TrainConfig(Section):
     optimizer:str = opt("adam", "Adam as in the paper, or AdamW as in its peers' code", choices=("adam", "adamw"))
     seed:int = opt(0, "Seed of weights, order, crops and dropout", low=0, high=2**32 - 1, ours=True)
     ema:float = opt(0.0, "Decay of a moving average of the weights, used for evaluation (0.999 in UnAV's code); 0 keeps none", low=0, high=0.99999, ours=True)
-    precision:str = opt("float32", "Arithmetic of the forward pass; losses are always float32", choices=("float32", "bf16"), ours=True)
+    precision:str = opt("float32", "Arithmetic of the forward pass; losses are always float32; auto takes what is faster on this CPU", choices=("float32", "bf16", "auto"), ours=True)
     device:str = opt("auto", "cpu, cuda, cuda:1 and so on; auto takes a GPU when there is one")
 
     @property
