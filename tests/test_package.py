@@ -112,8 +112,7 @@ def test_wheel_trains(installed, tmp_path):
     small = ['--model.dim', '8', '--model.lcc_dim', '4', '--model.levels', '3', '--train.epochs', '1', '--train.warmup', '0', '--train.batch', '4', '--inference.top_k', '20']
     code, said = shell(installed, tmp_path, 'data', 'simulate', '--out', 'set', '--videos', '12', '--classes', '2', '--visual-dim', '8', '--audio-dim', '8', '--quiet')
     assert not code, said
-    sizes = ['--model.visual_dim', '8', '--model.audio_dim', '8', '--model.classes', '2']
-    code, said = shell(installed, tmp_path, 'train', '--data', 'set', '--out', 'run', '--quiet', *small, *sizes)
+    code, said = shell(installed, tmp_path, 'train', '--data', 'set', '--out', 'run', '--quiet', *small)
     assert not code, said
     code, said = shell(installed, tmp_path, 'eval', 'run', '--quiet')
     assert not code and 'Avg.' in said, said

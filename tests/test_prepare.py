@@ -14,6 +14,8 @@ from loco.data.check import check
 from loco.data.locate import locate
 from loco.core.origin import Origin, differences, fingerprint, read_origin, write_origin
 from loco.data.pack import pack
+from loco.core.errors import BadInput
+from loco.training.objective import open_data
 from loco.data.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,6 +83,26 @@ def test_simulate_leaves_real_data_alone(world, folders, tmp_path, layout):
         if name == "visual": shutil.move(folders/"audio", tmp_path/"audio")
         whole = {p: p.read_bytes() for p in folders.rglob("*") if p.is_file()}
     for _ in range(2): assert check(write_simulated(folders, *wide, layout=layout)).errors == 0
+
+@pytest.mark.parametrize("layout", ["store", "onepeace", "i3d-vggish"])
+def test_the_line_that_simulate_prints_opens_its_data(layout, tmp_path):
+    "A printed next line that does not work: widths, classes and clock are those of what was written"
+    from loco.program.options import _settings
+    widths = ["--visual-dim", "16", "--audio-dim", "24"] if layout == "store" else []
+    done = CliRunner().invoke(data_app, ["simulate", "--out", str(tmp_path/"set"), "--videos", "12", "--classes", "5", "--layout", layout, "--quiet", *widths])
+    words = next(l for l in done.output.splitlines() if l.startswith("Next: loco train ")).split()[3:]
+    assert words[0] == "--preset"
+    annotations, features = open_data(_settings(words[1], None, None, words[2:]))
+    assert len(annotations) == len(features) == 12
+
+def test_training_takes_widths_classes_and_clock_from_a_store(world, tmp_path):
+    "`--data FOLDER` alone is enough, and what is said explicitly wins and is held against the data in one message"
+    from loco.program.options import _settings
+    write_simulated(tmp_path/"set", *world)
+    cfg = _settings("stampsav", None, tmp_path/"set", [])
+    assert (cfg.model.visual_dim, cfg.model.audio_dim, cfg.model.classes) == (24, 16, len(open_data(cfg)[0].labels))
+    wrong = _settings("stampsav", None, tmp_path/"set", ["--model.visual_dim", "5", "--model.classes", "9"])
+    with pytest.raises(BadInput, match="give --model.visual_dim 24 --model.classes 3$"): open_data(wrong)
 
 def test_simulate_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     wide = simulated_dataset(videos=3, classes=2)

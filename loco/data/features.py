@@ -447,8 +447,9 @@ def open_dataset(
     features = FeatureStore(root/data.features) if data.layout == "store" else FeatureFolder(root/data.features, layout=data.layout)
     if data.layout == "store" and features.clock != data.clock:
         raise BadInput(f"{features.root} was extracted with {features.clock}, the config says {data.clock}: correct data.fps, data.window, data.stride")
-    for name, want, have in (("model.visual_dim", visual_dim, features.visual_dim), ("model.audio_dim", audio_dim, features.audio_dim),
-                             ("model.classes", classes, len(annotations.labels))):
-        if want not in (None, have): raise BadInput(f"{name} is {want}, but {root} has {have}: set {name} to {have}")
+    wanted = {"model.visual_dim": visual_dim, "model.audio_dim": audio_dim, "model.classes": classes}
+    there = {"model.visual_dim": features.visual_dim, "model.audio_dim": features.audio_dim, "model.classes": len(annotations.labels)}
+    if odd := [k for k, want in wanted.items() if want not in (None, there[k])]:
+        raise BadInput(", ".join(f"{k} is {wanted[k]}, but {root} has {there[k]}" for k in odd) + ": give " + " ".join(f"--{k} {there[k]}" for k in odd))
     if not data.any_clock: check_clock(annotations, features, data.clock)
     return annotations, features

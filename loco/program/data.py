@@ -44,6 +44,13 @@ def _clock(fps, window, stride):
     return None if missing else Clock(**given)
 
 # %% ../../nbs/workshop/a29_cli_data.ipynb #378e8957
+def _next(found, *, preset=None, store=None, any_clock=False):
+    "Print the command that trains on a data set"
+    from loco.data.check import as_options, settings
+    preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
+    changes = settings(found, store=store) | ({'data.any_clock': True} if any_clock else {})
+    say(f'Next: loco train --preset {preset} {as_options(changes, preset=preset)}')
+
 @data_app.command()
 def simulate(
     out:Annotated[Optional[Path], typer.Option(help='Write a data set into this folder; without it only the rate is measured.', show_default=False)]=None,
@@ -67,7 +74,10 @@ def simulate(
     a, f = simulated_dataset(Annotations.load(annotations) if annotations else None, clock=_clock(fps, window, stride) or base.clock, seed=seed, noise=noise,
                              visual_dim=visual_dim or base.model.visual_dim, audio_dim=audio_dim or base.model.audio_dim, videos=videos, classes=classes)
     say(f'{a}: {f}')
-    if out: return say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
+    if out:
+        from loco.data.locate import locate
+        say(f'written to {write_simulated(out, a, f, layout=layout, progress=not quiet)}')
+        return _next(locate(out))
     some, start = list(a.duration)[:200], time.perf_counter()
     size = sum(x.nbytes for v in some for x in f[v])
     seconds = time.perf_counter() - start
@@ -186,7 +196,6 @@ def pack(
 ):
     "Pack features into two memory-mapped arrays with an index. Interrupted, the same command continues; the store appears only when complete."
     from loco.data.annotations import Annotations
-    from loco.data.check import as_options, settings
     from loco.data.locate import locate
     from loco.data.pack import pack as make
     found, start = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride)), time.perf_counter()
@@ -195,8 +204,7 @@ def pack(
     if done.trimmed: say(f'{done.trimmed:,} videos have more steps in one modality than in the other; the last of them are left out')
     say(f'{done.videos:,} videos, {done.steps:,} steps, {_plain("bytes", done.bytes)} in {done.store}: written and verified in {time.perf_counter() - start:.0f} s'
          + (f', {done.earlier:,} videos were there already' if done.earlier else ''))
-    preset = preset or (f'unav100-{found.layout}' if f'unav100-{found.layout}' in Config.presets() else 'unav100-onepeace')
-    say(f'Next: loco train --preset {preset} {as_options(settings(found, store=done.store) | ({"data.any_clock": True} if any_clock else {}), preset=preset)}')
+    _next(found, preset=preset, store=done.store, any_clock=any_clock)
 
 # %% ../../nbs/workshop/a29_cli_data.ipynb #17813cd3
 @data_app.command()

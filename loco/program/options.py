@@ -34,11 +34,24 @@ def _decided(data, annotations, init):
     found = settings(locate(data, annotations=annotations))
     return {k: v for k, v in found.items() if not (init and k in ('model.levels', 'model.reach'))}
 
+def _fitted(cfg, data):
+    "A configuration with the widths, the clock and the number of classes of the store in another folder, where one is"
+    from loco.data.annotations import Annotations
+    from loco.data.features import FeatureStore, data_root
+    cfg = cfg.override({'data.root': str(data)})
+    root = data_root(data)
+    notes, store = root/cfg.data.annotations, root/cfg.data.features
+    if cfg.data.layout != 'store' or not (notes.is_file() and (store/'manifest.json').is_file()): return cfg
+    f = FeatureStore(store)
+    clock = {f'data.{k}': getattr(f.clock, k) for k in ('fps', 'window', 'stride')}
+    widths = {'model.visual_dim': f.visual_dim, 'model.audio_dim': f.audio_dim}
+    return cfg.override(clock | widths | {'model.classes': len(Annotations.load(notes).labels)})
+
 def _settings(preset, config, data, extra, *, annotations=None, init=None):
     "The configuration a command line asks for"
     cfg = Config.preset(preset) if config is None else Config.read(config)
     if init is not None: cfg = cfg.replace(model=_model_of(init, cfg.model))
     extracted = data is not None and (Path(data)/'extract.json').is_file()
     if extracted or annotations is not None: cfg = cfg.override(_decided(data or cfg.data.root, annotations, init))
-    elif data is not None: cfg = cfg.override({'data.root': str(data)})
+    elif data is not None: cfg = _fitted(cfg, data)
     return cfg.override(list(extra))
