@@ -123,6 +123,7 @@ def test_a_bad_file_among_good_ones(folder):
     r = run('--out', out, '--csv', '--srt', '--report', page, '--min-score', 0, folder)
     assert r.exit_code == 1
     assert 'text.mp4 cannot be read' in r.stderr and '1 of 3 files failed' in r.stderr
+    assert f'written: {out}, {page}, 2 NAME.events.csv beside the videos, 2 NAME.events.srt beside the videos' in r.stderr
     assert set(read_json(out)['results']) == {'a/x', 'b/x'}
     assert {p.relative_to(folder).as_posix() for p in folder.rglob('*.events.*')} == {f'{k}/x.events.{e}' for k in 'ab' for e in ('csv', 'srt')}
     assert '<html' in page.read_text()[:200]
@@ -140,11 +141,14 @@ def test_each_is_written_when_it_is_done(folder, monkeypatch):
     assert (folder/'out'/'a'/'x.events.csv').is_file() and set(read_json(folder/'all.json')['results']) == {'a/x'}
 
 @pytest.mark.parametrize('words, says', [(['--min-score', '2', 'x.mp4'], 'min-score'), (['--out', '.', 'x.mp4'], 'is a folder'), (['--report', '.', 'x.mp4'], 'is a folder'),
-    (['--audio-only', '--video-only', 'x.mp4'], 'exclude'), (['nowhere', 'x.mp4'], 'neither'), (['--model', '/no/where', 'x.mp4'], 'no such folder')], ids=lambda o: ' '.join(o) if isinstance(o, list) else '')
+    (['--audio-only', '--video-only', 'x.mp4'], 'exclude'), (['nowhere', 'x.mp4'], 'neither'), (['--model', '/no/where', CLIPS[0]], 'no such folder'),
+    (['x.mp4'], 'no video file x.mp4'), ([CLIPS[0], 'x.mp4', 'y.mp4'], 'no video file x.mp4 (and 1 more)'), ([CLIPS[0], '--csv', 'c.csv'], '--csv takes no name'),
+    ([CLIPS[0], '--json', 'all.json'], '--out FILE'), ([CLIPS[0], '--report', '/proc/x/y.html'], 'allows no new file')], ids=lambda o: ' '.join(str(w).rpartition('/')[2] for w in o) if isinstance(o, list) else '')
 def test_refused_first(words, says, monkeypatch):
     "What is wrong with the command is found before any film is opened"
     from loco.media import stream
     monkeypatch.setattr(stream, 'open_video', lambda *a, **k: pytest.fail('a film was opened'))
+    monkeypatch.setattr(Watcher, '_check', lambda *a, **k: pytest.fail('the model was loaded'))
     r = run(*words)
     assert r.exit_code and says in (r.output + r.stderr + str(r.exception))
 
@@ -172,3 +176,14 @@ def test_curves_reach_what_the_events_score(watcher):
         best = int(np.argmax(np.where(seen.events['label'] == label, seen.events['score'], 0)))
         assert heights[:, labels.index(label)].max() == pytest.approx(seen.events['score'][best], abs=1e-5)
     assert seen.scores is not None and watcher(CLIPS[0]).scores is None
+
+@pytest.mark.parametrize('given, options, says', [([CLIPS[0]], {}, 'detect_videos'), (5, {}, 'not int'), (CLIPS[0], dict(min_score=3), 'from 0 to 1')], ids=['list', 'number', 'score'])
+def test_detect_refuses_by_name(given, options, says, monkeypatch):
+    "A traceback from inside for what a caller mistook"
+    monkeypatch.setattr(Watcher, '__init__', lambda *a, **k: pytest.fail('the model was loaded'))
+    with pytest.raises(BadInput, match=says): loco.detect(given, **options)
+
+def test_detect_leaves_out_weak_events(watcher):
+    "`min_score` of the program, from Python"
+    every, strong = (loco.detect(CLIPS[0], model=watcher, min_score=least) for least in (0, .3))
+    assert (strong['score'] >= .3).all() and columns(strong) == [o for o in columns(every) if o[3] >= .3]

@@ -24,3 +24,20 @@ def test_wrong_arrows_are_found():
     assert house.pointing_up(house.arrows({**known, 'data.pack': 'from ..model.lcc import LCC'})) == [('data.pack', 'model.lcc')]
     assert not house.pointing_up(house.arrows({**known, 'program.main': 'from ..core.clock import Clock\nimport torch'}))
     assert house.circle(house.arrows({**known, 'core.clock': 'from ..data.pack import f', 'data.pack': 'from ..core import clock'}))
+
+def test_every_number_of_the_program_has_a_range():
+    "An option that takes any number at all: -3 videos, a score of 3"
+    import typing
+    from loco.program.main import app
+    def commands(app):
+        yield from (o.callback for o in app.registered_commands)
+        for group in app.registered_groups: yield from commands(group.typer_instance)
+    open_ends, seen = [], 0
+    for f in commands(app):
+        for name, hint in typing.get_type_hints(f, include_extras=True).items():
+            if typing.get_origin(hint) is not typing.Annotated: continue
+            kind, option = typing.get_args(hint)[:2]
+            if not {int, float} & {kind, *typing.get_args(kind)}: continue
+            seen += 1
+            if option.min is None: open_ends.append(f'{f.__name__} --{name}')
+    assert seen > 20 and not open_ends

@@ -318,6 +318,7 @@ def export_labels(
 ) -> list: # Files written
     "Write labels in another format; raises `BadInput`"
     out, format = Path(out), format_of(out, format)
+    if not 0 <= min_score <= 1: raise BadInput(f"min_score is {min_score:g}: scores go from 0 to 1")
     videos = {v: f for v, f in labels.videos.items() if subset is None or subsets.get(str(f.get("subset")).lower(), f.get("subset")) == subset}
     if not videos: raise BadInput(f"no video in split {subset!r}: the labels have {', '.join(sorted({str(f.get('subset')) for f in labels.videos.values()}))}")
     t = labels.events

@@ -60,9 +60,19 @@ def video_names(
 def _watcher(model, options):
     return model if isinstance(model, Watcher) else Watcher(model, **options)
 
-def _detect_batch(model, batch, options):
-    from loco.detection.inference import detect
-    return detect(model, batch, **options)
+def _given(options):
+    "The options that somebody has set"
+    return {k: v for k, v in options.items() if v is not None}
+
+def _one_file(video):
+    "Raise `BadInput` where something is no path"
+    if isinstance(video, (str, os.PathLike)): return
+    if isinstance(video, (list, tuple, set, dict)): raise BadInput("detect takes one file: several are for detect_videos")
+    raise BadInput(f"detect takes the path of a media file, or a model and a batch of features, not {type(video).__name__}")
+
+def _least(events, min_score):
+    "The events that score at least so much"
+    return {k: v[events["score"] >= min_score] for k, v in events.items()} if min_score else events
 
 def detect(
     video, # Path of a media file; or a model, for a batch of features
@@ -72,14 +82,24 @@ def detect(
     track=None, # Which sound track, by number from 1 or language
     audio_only:bool=False, # Do without pictures
     video_only:bool=False, # Do without sound
-    **options, # For `Watcher`: `encoder=`, `device=`, `root=`; for a batch: `cfg=`, `labels=`, `clock=`
+    min_score:float=0., # Leave out events that score lower; at 0 all candidates are given, the weak ones too (the program shows those from 0.3)
+    encoder=None, # Another encoder than the model's own, or its name
+    device=None, # Where the model runs; a GPU where there is one if `None`
+    root=None, # Data set that an old model was trained on
+    cfg=None, # For a batch: `InferenceConfig`
+    labels=None, # For a batch: class names
+    clock=None, # For a batch: `Clock`
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`, falling score
     "Events of a media file of any length, or of a batch of features; warns of what was mended, raises `Missing` or `BadInput`"
     import warnings
-    if batch is not None: return _detect_batch(video, batch, options)
-    seen = _watcher(model, options)(video, track=track, audio_only=audio_only, video_only=video_only)
+    from loco.detection.inference import detect as detect_batch
+    if not 0 <= min_score <= 1: raise BadInput(f"min_score is {min_score:g}: scores go from 0 to 1")
+    if batch is not None: return _least(detect_batch(video, batch, **_given(dict(cfg=cfg, labels=labels, clock=clock))), min_score)
+    _one_file(video)
+    watcher = _watcher(model, dict(encoder=encoder, device=device, root=root))
+    seen = watcher(video, track=track, audio_only=audio_only, video_only=video_only)
     for note in seen.notes: warnings.warn(f"{video}: {note}", stacklevel=2)
-    return seen.events
+    return _least(seen.events, min_score)
 
 def detect_videos(
     videos, # Paths, folders, patterns: what `find_videos` takes

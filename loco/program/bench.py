@@ -16,6 +16,7 @@ import loco
 from ..core.config import nearest
 from ..core.files import write_json
 from ..core.terminal import say, table
+from .options import check_place
 
 # %% ../../nbs/workshop/a30_cli_bench.ipynb #70cfef14
 benchmarks = {
@@ -169,6 +170,7 @@ def bench(
     tiny:Annotated[bool, typer.Option('--tiny', help='Everything at toy size, to see that it runs; the numbers mean nothing.')]=False,
 ):
     "Measure speed and memory of every stage, beside naive versions and the machine's own limits. Takes about ten minutes."
+    check_place(out)
     report = measure(only or (), chosen=tuple(model or models), size='tiny' if tiny else 'paper', device=device, threads=threads, tell=lambda o: say(f'measuring {o}', file=sys.stderr))
     if out: write_json(out, report)
     say(headline(report), _sheet(report))

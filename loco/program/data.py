@@ -14,6 +14,7 @@ import typer
 from ..core.clock import Clock
 from ..core.config import Config
 from ..core.terminal import say, table
+from .options import check_place
 
 # %% ../../nbs/workshop/a29_cli_data.ipynb #5f042f41
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', context_settings={'help_option_names': ['-h', '--help']},
@@ -27,10 +28,10 @@ Layout = Annotated[str, typer.Option(help='onepeace, i3d-vggish (as published), 
 Notes = Annotated[Optional[Path], typer.Option('--annotations', help='Annotation file (ActivityNet-style JSON), if it is not annotations.json in the folder.', show_default=False)]
 Visual = Annotated[Optional[str], typer.Option(help='Folder of your own visual features, VIDEO.npy each; or a path with {video} in it.', show_default=False)]
 Audio = Annotated[Optional[str], typer.Option(help='The same for audio.', show_default=False)]
-Fps = Annotated[Optional[float], typer.Option(help="Frames a second at extraction; with --window and --stride the features' clock.", show_default=False)]
-Window = Annotated[Optional[int], typer.Option(help='Frames that the encoder sees for one segment.', show_default=False)]
-Stride = Annotated[Optional[int], typer.Option(help='Frames from one segment to the next.', show_default=False)]
-Workers = Annotated[int, typer.Option(help='Processes.')]
+Fps = Annotated[Optional[float], typer.Option(min=0, help="Frames a second at extraction; with --window and --stride the features' clock.", show_default=False)]
+Window = Annotated[Optional[int], typer.Option(min=1, help='Frames that the encoder sees for one segment.', show_default=False)]
+Stride = Annotated[Optional[int], typer.Option(min=1, help='Frames from one segment to the next.', show_default=False)]
+Workers = Annotated[int, typer.Option(min=1, help='Processes.')]
 Quiet = Annotated[bool, typer.Option('--quiet', help='No progress bar.')]
 Json = Annotated[bool, typer.Option('--json', help='Print JSON, for a program.')]
 _cores = min(8, os.cpu_count() or 1)
@@ -55,16 +56,16 @@ def _next(found, *, preset=None, store=None, any_clock=False):
 def simulate(
     out:Annotated[Optional[Path], typer.Option(help='Write a data set into this folder; without it only the rate is measured.', show_default=False)]=None,
     annotations:Annotated[Optional[Path], typer.Option(help='Real annotations; random ones when not given.', show_default=False)]=None,
-    videos:Annotated[int, typer.Option(help='Number of random videos.')]=10790,
-    classes:Annotated[int, typer.Option(help='Number of random classes.')]=100,
+    videos:Annotated[int, typer.Option(min=1, help='Number of random videos.')]=10790,
+    classes:Annotated[int, typer.Option(min=1, help='Number of random classes.')]=100,
     layout:Annotated[str, typer.Option(help='What to write: store (packed), onepeace or i3d-vggish (as published).')]='store',
-    visual_dim:Annotated[Optional[int], typer.Option(help='Width of the visual features; of the layout, else 1536.', show_default=False)]=None,
-    audio_dim:Annotated[Optional[int], typer.Option(help='Width of the audio features; of the layout, else 1536.', show_default=False)]=None,
+    visual_dim:Annotated[Optional[int], typer.Option(min=1, help='Width of the visual features; of the layout, else 1536.', show_default=False)]=None,
+    audio_dim:Annotated[Optional[int], typer.Option(min=1, help='Width of the audio features; of the layout, else 1536.', show_default=False)]=None,
     fps:Fps=None,
     window:Window=None,
     stride:Stride=None,
-    noise:Annotated[float, typer.Option(help='Size of the noise; an event has size 1.')]=2.0,
-    seed:Annotated[int, typer.Option(help='Seed of annotations and features.')]=0,
+    noise:Annotated[float, typer.Option(min=0, help='Size of the noise; an event has size 1.')]=2.0,
+    seed:Annotated[int, typer.Option(min=0, help='Seed of annotations and features.')]=0,
     quiet:Quiet=False,
 ):
     "Make features out of nothing, the same on every machine, for tests and timing. They are simulated, and labelled so."
@@ -87,20 +88,17 @@ def simulate(
 @data_app.command()
 def compose(
     out:Annotated[Path, typer.Option(help='Folder of the data set.')]=Path('data/composed'),
-    videos:Annotated[int, typer.Option(help='How many, five for training to one for validation and two for testing.')]=400,
-    seed:Annotated[int, typer.Option(help='Another seed makes other videos; 0 is that of data/stampsav2.')]=0,
+    videos:Annotated[int, typer.Option(min=8, help='How many, five for training to one for validation and two for testing.')]=400,
+    seed:Annotated[int, typer.Option(min=0, help='Another seed makes other videos; 0 is that of data/stampsav2.')]=0,
     work:Annotated[Optional[Path], typer.Option(help='Folder for encoded videos, kept.  [dim]\\[default: in the folder for temporary files][/dim]', show_default=False)]=None,
     workers:Workers=1,
     quiet:Quiet=False,
 ):
     "Compose videos from photographs and recordings, and encode them. Interrupted, the same command continues; more videos later keep those that are there."
-    from loco.core.errors import BadInput
     from loco.data.annotations import Annotations
     from loco.media.scenes import SceneRecipe, shares
     from loco.media.sources import require_sources
     from loco.media.stampsav import build, work_folder
-    if videos < 8: raise BadInput(f'--videos is {videos}: five for training, one for validation and two for testing are 8 at least')
-    if seed < 0: raise BadInput(f'--seed is {seed}: it must be 0 or more')
     require_sources()
     recipe, start = SceneRecipe(seed=seed, **shares(videos)), time.perf_counter()
     folder = work_folder(recipe, base=work) if work else work_folder(recipe)
@@ -150,7 +148,7 @@ def check(
     fps:Fps=None,
     window:Window=None,
     stride:Stride=None,
-    first:Annotated[int, typer.Option(help='How many problems to list.')]=10,
+    first:Annotated[int, typer.Option(min=0, help='How many problems to list.')]=10,
     table:Annotated[Optional[Path], typer.Option(help='Also write a row for each file of each video, as CSV.', show_default=False)]=None,
     clean:Annotated[Optional[Path], typer.Option(help='Also write the annotation file without the videos that have errors.', show_default=False)]=None,
     as_json:Json=False,
@@ -159,6 +157,7 @@ def check(
 ):
     "Look at every video: files, widths, types, NaN, lengths against the clock, splits, classes, duplicates. Exit status 1 on errors."
     from loco.data.check import check as look, write_clean, write_table
+    for path in (table, clean): check_place(path)
     report = look(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride),
                   workers=workers, progress=not (quiet or as_json))
     usable, files = report.annotations is not None, [str(p) for p in (table, clean) if p]
@@ -214,7 +213,7 @@ def download(
     source:Annotated[Optional[Path], typer.Option('--from', help='Take the files from this folder, where you put them by hand, instead of the hub.', show_default=False)]=None,
     pattern:Annotated[Optional[str], typer.Option(help='Take the features from files of the repository that match, such as "*.zip".', show_default=False)]=None,
     revision:Annotated[str, typer.Option(help='Branch, tag or commit of the repository.')]='main',
-    workers:Annotated[int, typer.Option(help='Files fetched side by side.')]=4,
+    workers:Annotated[int, typer.Option(min=1, help='Files fetched side by side.')]=4,
     quiet:Quiet=False,
 ):
     "Get UnAV-100's annotations and features. Interrupted, the same command continues; every file is verified."

@@ -77,7 +77,7 @@ def opentad(
 def onnx(
     run:Annotated[Path, typer.Argument(help='Folder of a finished run.', show_default=False)],
     out:Annotated[Optional[Path], typer.Option(help='The file to write.  [dim]\\[default: model.onnx in the run][/dim]', show_default=False)]=None,
-    steps:Annotated[Optional[int], typer.Option(help="Longest video, in steps.  [dim]\\[default: the model's max_steps][/dim]", show_default=False)]=None,
+    steps:Annotated[Optional[int], typer.Option(min=1, help="Longest video, in steps.  [dim]\\[default: the model's max_steps][/dim]", show_default=False)]=None,
 ):
     "Write the model as ONNX, and check it on videos of three lengths. Needs the extra packages of [bold]pip install 'loco-dave\\[onnx]'[/bold]."
     from loco.training.run import load_run

@@ -10,6 +10,7 @@ import json, typer
 from typing import Annotated, Optional
 from pathlib import Path
 from ..core.terminal import say
+from .options import check_place
 
 # %% ../../nbs/workshop/a28_cli_label.ipynb #e819e507
 label_app = typer.Typer(no_args_is_help=True, rich_markup_mode='rich', context_settings={'help_option_names': ['-h', '--help']},
@@ -24,17 +25,20 @@ def import_command(
     format:Annotated[Optional[str], typer.Option(help='Format of all files, where their endings do not tell.', show_default=False)]=None,
     videos:Annotated[Optional[Path], typer.Option(help='Folder of the videos: gives durations, and the videos without events.', show_default=False)]=None,
     subset:Annotated[str, typer.Option(help='Split of videos whose files name none.')]='train',
-    validation:Annotated[float, typer.Option(help='Share of those videos to be drawn for validation instead.')]=0.,
-    test:Annotated[float, typer.Option(help='Share of those videos to be drawn for testing instead.')]=0.,
+    validation:Annotated[float, typer.Option(min=0, max=1, help='Share of those videos to be drawn for validation instead.')]=0.,
+    test:Annotated[float, typer.Option(min=0, max=1, help='Share of those videos to be drawn for testing instead.')]=0.,
     strip:Annotated[str, typer.Option(help="Prefix to take off the videos' names, such as v_.", show_default=False)]='',
     add:Annotated[str, typer.Option(help="Prefix to put before the videos' names.", show_default=False)]='',
     as_json:Annotated[bool, typer.Option('--json', help='Print JSON, for a program.')]=False,
 ):
     "Make an annotation file of the label files of other programs."
+    from loco.core.config import nearest
     from loco.core.errors import BadInput
     from loco.core.files import write_json
     from loco.data.annotations import Annotations
-    from loco.data.labels import annotations, draw_subset, gather_labels, meet, video_facts
+    from loco.data.labels import annotations, draw_subset, gather_labels, meet, subsets, video_facts
+    if subset.lower() not in subsets: raise nearest(subset, ('train', 'validation', 'test'), what='split')
+    check_place(out)
     if any(o.resolve() == out.resolve() for o in files): raise BadInput(f'{out} is among the files to read: name another with --out')
     labels = gather_labels(files, format=format, strip=strip, add=add)
     notes = list(labels.notes)
@@ -62,11 +66,13 @@ def export_command(
     out:Annotated[Path, typer.Option(help='File to write; a folder for formats of one video a file.', show_default=False)],
     format:Annotated[Optional[str], typer.Option(help='Format to write, where the ending of --out does not tell.', show_default=False)]=None,
     split:Annotated[Optional[str], typer.Option(help='Only videos of this split.', show_default=False)]=None,
-    min_score:Annotated[float, typer.Option(help='Leave out events that score lower.')]=0.,
+    min_score:Annotated[float, typer.Option(min=0, max=1, help='Leave out events that score lower.')]=0.,
 ):
     "Write labels or detections in the format of another program."
     from loco.data.labels import export_labels, gather_labels
     labels = gather_labels(files)
     written = export_labels(labels, out, format, subset=split, min_score=min_score)
     for o in labels.notes: say(o)
-    say(str(written[0]) if len(written) == 1 else f'{len(written)} files in {out}')
+    events = labels.events
+    if min_score and 'score' in events: say(f"{(events['score'] >= min_score).sum():,} of {len(events['score']):,} events score {min_score:g} or more")
+    say(f'{len(written)} files in {out}' if len(written) > 1 else str(written[0]))

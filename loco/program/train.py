@@ -58,7 +58,7 @@ def eval_command(
 def plot(
     runs:Runs,
     split:Split='test',
-    videos:Annotated[int, typer.Option(help='How many videos to draw a timeline of.')]=6,
+    videos:Annotated[int, typer.Option(min=0, help='How many videos to draw a timeline of.')]=6,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the pictures.  [dim]\\[default: plots/ beside the first run][/dim]', show_default=False)]=None,
     data:DataRoot=None,
 ):
