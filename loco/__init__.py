@@ -6,12 +6,12 @@
 __all__ = []
 
 # %% ../nbs/workshop/a06_package.ipynb #c1744302
-import importlib
+import importlib as _importlib
 __version__ = "0.1.0"
 
 # %% ../nbs/workshop/a06_package.ipynb #e66d4dba
 _modules = {
-    'core.errors': 'Error BadInput Missing Unwritable NeedsPackage', 'core.clock': 'Clock', 'core.config': 'Config', 'data.annotations': 'Annotations',
+    'core.errors': 'Error BadInput BadType Missing Unwritable NeedsPackage', 'core.clock': 'Clock', 'core.config': 'Config', 'data.annotations': 'Annotations',
     'data.features': 'FeatureFolder FeatureStore open_dataset', 'data.samples': 'VideoDataset Batch collate', 'data.labels': 'read_labels write_events',
     'model.gaussian': 'gaussian_target', 'model.lcc': 'LCC lcc_loss', 'model.localizer': 'Output', 'model.network': 'LoCo', 'detection.nms': 'soft_nms', 'detection.metric': 'mean_ap',
     'detection.inference': 'predict read_predictions write_predictions', 'training.run': 'train evaluate', 'media.detect': 'detect detect_videos',
@@ -23,7 +23,7 @@ __all__ = ['__version__', *_home]
 def __getattr__(name):
     module = _home.get(name)
     if module is None: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(importlib.import_module(f'.{module}', __name__), name)
+    globals()[name] = value = getattr(_importlib.import_module(f'.{module}', __name__), name)
     return value
 
 def __dir__(): return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 "The package is a house: nine rooms on six floors, every import points down, no module is too long"
 import house
-from common import LIB
+from common import LIB, ROOT
 
 def test_every_module_is_in_a_room():
     assert {o.name for o in LIB.iterdir() if o.is_dir() and o.name != '__pycache__'} == set(house.ROOMS)
@@ -41,3 +41,22 @@ def test_every_number_of_the_program_has_a_range():
             seen += 1
             if option.min is None: open_ends.append(f'{f.__name__} --{name}')
     assert seen > 20 and not open_ends
+
+def test_the_model_refuses_in_the_family_of_errors():
+    "`except loco.Error` that misses what the model says of an argument"
+    import re
+    bare = [f'{p.relative_to(ROOT)}: {l.strip()}' for room in ('model', 'detection') for p in sorted((ROOT/'loco'/room).glob('*.py'))
+            for l in p.read_text(encoding='utf-8').splitlines() if re.search(r'raise (ValueError|TypeError)\(', l)]
+    assert not bare
+
+def test_wrong_arguments_are_an_error_of_the_family():
+    "The model's refusals, caught as one"
+    import pytest, torch, loco
+    from loco.core.config import ModelConfig
+    model = loco.LoCo(ModelConfig(visual_dim=4, audio_dim=4, classes=2, dim=8, lcc_dim=4, levels=2))
+    x = torch.zeros(1, 8, 4)
+    wrong = [lambda: loco.gaussian_target(8, sigma=-1), lambda: model(x[0], x), lambda: model(x[..., :3], x), lambda: model(x, x, torch.ones(1, 8)),
+             lambda: model(x.half(), x), lambda: model(x.numpy(), x), lambda: loco.LoCo(None)]
+    for call in wrong:
+        with pytest.raises(loco.Error) as seen: call()
+        assert isinstance(seen.value, (ValueError, TypeError))

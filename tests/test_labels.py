@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from loco.core.errors import BadInput, Missing
 from loco.data.annotations import Annotations
-from loco.data.labels import annotations, draw_subset, formats, join_labels, read_labels, write_events
+from loco.data.labels import annotations, draw_subset, export_labels, formats, join_labels, read_labels, write_events
 
 ONE = ('srt', 'vtt', 'audacity', 'elan')                                  # formats of one video a file
 FINE = {k: .0006 if k in ('srt', 'vtt', 'elan') else 2e-6 for k in formats}
@@ -201,3 +201,36 @@ def test_scores_for_machines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, 'evaluate', lambda folder, **kw: type('Score', (), dict(row=lambda self: {'0.5': 31.25, 'Avg.': 20.5}))())
     code, said, _ = loco('eval', tmp_path, '--json', '--quiet')
     assert code == 0 and json.loads(said) == [{'run': str(tmp_path), 'split': 'test', 'mAP': {'0.5': 31.25, 'Avg.': 20.5}}]
+
+# ---------------------------------------------------------------- the program
+
+def label(*words):
+    from typer.testing import CliRunner
+    from loco.program import main
+    return CliRunner().invoke(main.app, ['label', *map(str, words)])
+
+@pytest.fixture
+def three(tmp_path):
+    "A table of three videos"
+    path = tmp_path/'three.csv'
+    path.write_text('video,start,end,label\n' + ''.join(f'{v},1,2,dog\n' for v in 'abc'))
+    return path
+
+def test_import_refuses_a_split_that_there_is_not(three, tmp_path):
+    r = label('import', three, '--out', tmp_path/'a.json', '--subset', 'banana')
+    assert isinstance(r.exception, BadInput) and "unknown split 'banana'" in str(r.exception) and not (tmp_path/'a.json').exists()
+
+def test_import_says_what_it_drew_and_what_it_replaced(three, tmp_path):
+    "A share that gave no video, and a file that somebody may have written by hand"
+    words = 'import', three, '--out', tmp_path/'a.json', '--validation', '0.0001'
+    first, again = label(*words), label(*words)
+    assert first.exit_code == again.exit_code == 0, first.exception
+    assert 'drew none of 3 videos' in first.output and 'replaced' not in first.output and 'is replaced' in again.output
+
+def test_export_says_how_many_events_are_left(tmp_path):
+    "A table with a head only, and no word"
+    path = tmp_path/'found.json'
+    path.write_text(json.dumps({'results': {'a': [{'label': 'dog', 'segment': [1, 2], 'score': .4}]}}))
+    assert label('export', path, '--out', tmp_path/'f.csv', '--min-score', '3').exit_code == 2
+    assert '0 of 1 events score 0.9 or more' in label('export', path, '--out', tmp_path/'f.csv', '--min-score', '.9').output
+    with pytest.raises(BadInput, match='from 0 to 1'): export_labels(read_labels(path), tmp_path/'g.csv', min_score=3)

@@ -14,7 +14,7 @@ from loco.data.check import check
 from loco.data.locate import locate
 from loco.core.origin import Origin, differences, fingerprint, read_origin, write_origin
 from loco.data.pack import pack
-from loco.core.errors import BadInput
+from loco.core.errors import BadInput, Missing
 from loco.training.objective import open_data
 from loco.data.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
 
@@ -314,6 +314,11 @@ def test_check_of_an_empty_or_numbered_file_is_not_ready(folders):
         path.write_text(json.dumps(content))
         report = check(folders, clock=CLOCK)
         assert not report.ok and all(p.kind == "annotation" for p in report.problems)
+
+def test_info_of_a_folder_without_a_data_set(tmp_path):
+    "A table that says nothing, and status 0"
+    done = CliRunner().invoke(data_app, ["info", str(tmp_path)])
+    assert isinstance(done.exception, Missing) and "no data set in" in str(done.exception)
 
 def test_check_says_what_it_cannot_write(folders, tmp_path):
     path, files = folders/"annotations.json", [tmp_path/"clean.json", tmp_path/"table.csv"]

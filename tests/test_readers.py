@@ -101,3 +101,11 @@ def test_pipes_and_folders_are_not_waited_for(tmp_path):
     for name in ('pipe.json', '.'):
         with pytest.raises(BadInput): read_json(tmp_path/name)
     with pytest.raises(Error): read_array(tmp_path)
+
+@pytest.mark.parametrize('kind', ['complex64', 'bool', 'datetime64[s]'])
+def test_a_known_cause_is_not_called_a_damaged_file(kind, tmp_path):
+    "Advice to fetch a file again that is whole"
+    import numpy as np
+    np.save(tmp_path/'x.npy', np.zeros(3, kind))
+    with pytest.raises(BadInput, match='not real numbers') as seen: read_array(tmp_path/'x.npy')
+    assert 'fetch' not in str(seen.value) and str(tmp_path) in str(seen.value)

@@ -249,10 +249,10 @@ def _npy_header(f, size):
     "Shape, order and type of an opened `.npy` file of `size` bytes; raises `ValueError` where they do not fit it"
     from numpy.lib import format as npy
     version = npy.read_magic(f)
-    if version not in ((1, 0), (2, 0), (3, 0)): raise ValueError(f"it is a .npy file of version {version}")
+    if version not in ((1, 0), (2, 0), (3, 0)): raise BadInput(f"it is a .npy file of version {version}, not 1, 2 or 3: write it again with numpy.save")
     shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(f)
-    if dtype.kind not in "fiu" or dtype.itemsize > 8: raise ValueError(f"it holds {dtype}, not real numbers")
-    if not all(type(n) is int and n >= 0 for n in shape): raise ValueError(f"its shape is {shape!r:.80}")
+    if dtype.kind not in "fiu" or dtype.itemsize > 8: raise BadInput(f"it holds {dtype}, not real numbers: write it as float16 or float32")
+    if not all(type(n) is int and n >= 0 for n in shape): raise BadInput(f"its shape is {shape!r:.80}, not whole numbers from 0: write it again with numpy.save")
     want, have = dtype.itemsize, size - f.tell()
     for n in shape: want *= n
     if want != have: raise ValueError(f"its header announces {want:,} bytes of numbers ({' x '.join(map(str, shape)):.80} of {dtype}), it has {have:,}")
@@ -268,7 +268,7 @@ def read_array(
     path = Path(path)
     with reading(path, remedy="truncated or not a .npy file, fetch it again"):
         with open(path, "rb") as f:
-            if f.read(2) == b"PK": raise ValueError("it is a zip archive, perhaps an .npz: unpack it")
+            if f.read(2) == b"PK": raise BadInput("it is a zip archive, perhaps an .npz: unpack it")
             f.seek(0)
             shape, fortran, dtype = _npy_header(f, os.fstat(f.fileno()).st_size)
             order, start = "F" if fortran else "C", f.tell()

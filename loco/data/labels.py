@@ -29,7 +29,7 @@ def format_of(
     known = f"known formats: {', '.join(formats)}"
     if format is not None and format not in formats: raise BadInput(f"no format {format!r}; {known}")
     found = format or _endings.get(Path(path).suffix.lower())
-    if found is None: raise BadInput(f"{path}: the ending {Path(path).suffix!r} tells no format: name it; {known}")
+    if found is None: raise BadInput(f"{path}: the ending {Path(path).suffix!r} tells no format: name it with --format (format=); {known}")
     return found
 
 # %% ../../nbs/7_using/56_labels.ipynb #51d0bf19

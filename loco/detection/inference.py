@@ -155,9 +155,9 @@ def detect(
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`, falling score within a video
     "Events of a batch of videos, longer ones than the model was trained on in overlapping windows; raises ValueError where class names or clock are missing, or names and classes are not as many"
     labels, clock = labels or model.labels, clock or model.clock
-    if not labels or clock is None: raise ValueError(
+    if not labels or clock is None: raise BadInput(
         "the model knows neither class names nor clock: pass labels= and clock=, or build it with LoCo(cfg, labels=..., clock=...)")
-    if len(labels) != model.cfg.classes: raise ValueError(
+    if len(labels) != model.cfg.classes: raise BadInput(
         f"{len(labels)} labels for a model of {model.cfg.classes} classes: pass one name a class, in the order in which it was trained")
     if batch.visual.shape[1] > model.cfg.max_steps:
         rows = [_detect_long(model, batch, i, cfg=cfg, labels=labels, clock=clock) for i in range(len(batch))]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import warnings
 import numpy as np
-from ..core.errors import BadInput
+from ..core.errors import BadInput, BadType
 
 # %% ../../nbs/3_detector/12_map.ipynb #1ec42c5e
 def average_precision(
@@ -107,7 +107,7 @@ class MeanAP:
 # %% ../../nbs/3_detector/12_map.ipynb #3011beac
 def _columns(data, names, what):
     "Columns of a table as arrays; raises where one is missing, not finite, or of another length"
-    if not hasattr(data, 'keys'): raise TypeError(f"{what} must be a mapping of columns or a DataFrame, got {type(data).__name__}")
+    if not hasattr(data, 'keys'): raise BadType(f"{what} must be a mapping of columns or a DataFrame, got {type(data).__name__}")
     missing = [o for o in names if o not in data.keys()]
     if missing: raise BadInput(f"{what}: no column {', '.join(missing)}; need {', '.join(names)}, have {', '.join(map(str, data.keys())) or 'none'}")
     cols = {o: np.asarray(data[o], dtype=None if o in ('video', 'label') else float) for o in names}

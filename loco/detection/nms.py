@@ -9,6 +9,7 @@ __all__ = ['decay_', 'take_best', 'soft_nms']
 from functools import partial
 import torch
 from torch import Tensor
+from ..core.errors import BadInput, BadType
 from ..core.threads import share_out
 
 # %% ../../nbs/3_detector/11_nms.ipynb #a208b0a2
@@ -75,16 +76,16 @@ def _check_numbers(segments, scores):
             "scores hold NaN: look at the features, or at the model that made them": scores.isnan().any(),
             "a segment ends before it starts: segments are (start, end)": (segments[..., 0] > segments[..., 1]).any()}
     for message, wrong in zip(lost, torch.stack(list(lost.values())).tolist()):
-        if wrong: raise ValueError(message)
+        if wrong: raise BadInput(message)
 
 def _check(segments, scores, labels):
     "The three as tensors, of one floating type that is wide enough"
     segments, scores, labels = (torch.as_tensor(x) for x in (segments, scores, labels))
     if scores.dim() not in (1, 2) or segments.shape != (*scores.shape, 2) or labels.shape != scores.shape:
-        raise ValueError("soft_nms takes segments (N, 2), scores (N,), labels (N,), or each with a leading dimension V for videos; "
+        raise BadInput("soft_nms takes segments (N, 2), scores (N,), labels (N,), or each with a leading dimension V for videos; "
                          f"got {tuple(segments.shape)}, {tuple(scores.shape)}, {tuple(labels.shape)}")
     if labels.dtype not in (torch.int8, torch.int16, torch.int32, torch.int64):
-        raise TypeError(f"labels must be signed integers, class numbers or -1 for padding, got {labels.dtype}: convert them with labels.long()")
+        raise BadType(f"labels must be signed integers, class numbers or -1 for padding, got {labels.dtype}: convert them with labels.long()")
     _check_numbers(segments, scores)
     dtype = torch.promote_types(torch.promote_types(segments.dtype, scores.dtype), torch.float32)
     return segments.to(dtype), scores.to(dtype), labels
@@ -117,7 +118,7 @@ def soft_nms(
     "Gaussian Soft-NMS in each class; raises `ValueError` on shapes that disagree, NaN and segments that end before they start, `TypeError` on labels that are no signed integers"
     segments, scores, labels = _check(segments, scores, labels)
     if not (sigma > 0 and min_score >= 0 and max_segments >= 1):
-        raise ValueError(f"soft_nms needs sigma > 0, min_score >= 0 and max_segments >= 1, got {sigma}, {min_score} and {max_segments}")
+        raise BadInput(f"soft_nms needs sigma > 0, min_score >= 0 and max_segments >= 1, got {sigma}, {min_score} and {max_segments}")
     if scores.dim() == 1:
         s, p, c = soft_nms(segments[None], scores[None], labels[None], sigma=sigma, min_score=min_score, max_segments=max_segments)
         return s[c >= 0], p[c >= 0], c[c >= 0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import torch
 from torch import Tensor
+from ..core.errors import BadInput
 
 # %% ../../nbs/3_detector/08_targets.ipynb #16a4bf8e
 def level_lengths(
@@ -110,7 +111,7 @@ def _checked_count(positive, labels, classes):
     "How many points are positive; raises `ValueError` on a class that the model does not have"
     largest = torch.nn.functional.pad(labels, (0, 1), value=-1).max()
     count, largest = torch.stack([positive.sum(), largest]).tolist()
-    if largest >= classes: raise ValueError(f"an event has class {largest}, the model has {classes} classes: check model.classes")
+    if largest >= classes: raise BadInput(f"an event has class {largest}, the model has {classes} classes: check model.classes")
     return count
 
 # %% ../../nbs/3_detector/08_targets.ipynb #4e0dcdb7

@@ -8,6 +8,7 @@ __all__ = ['split_heads', 'merge_heads', 'GlobalAttention', 'DropPath', 'Transfo
 # %% ../../nbs/3_detector/06_blocks.ipynb #619dce83
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
+from ..core.errors import BadInput
 from .convolutions import DepthwiseConv1d, Linear, halve, masked_max_pool
 
 # %% ../../nbs/3_detector/06_blocks.ipynb #c8ddeb6e
@@ -84,7 +85,7 @@ class TransformerBlock(nn.Module):
         scale_init:float=1e-4, # First value of the branches' channel scales
     ):
         super().__init__()
-        if dim % heads: raise ValueError(f'dim={dim} cannot be split among heads={heads}; take a number of heads that divides it')
+        if dim % heads: raise BadInput(f'dim={dim} cannot be split among heads={heads}; take a number of heads that divides it')
         self.stride = stride
         self.cross = cross
         self.guided = guided
@@ -107,8 +108,8 @@ class TransformerBlock(nn.Module):
         self.drop_ffn = DropPath(dim, p=drop_path, scale_init=scale_init)
 
     def check(self, context, lengths):
-        if (context is not None) != self.cross: raise ValueError(f'cross={self.cross} but context is {"missing" if self.cross else "given"}')
-        if lengths and self.stride > 1: raise ValueError('a block of stride 2 takes one sequence at a time: leave lengths out')
+        if (context is not None) != self.cross: raise BadInput(f'cross={self.cross} but context is {"missing" if self.cross else "given"}')
+        if lengths and self.stride > 1: raise BadInput('a block of stride 2 takes one sequence at a time: leave lengths out')
 
     def attend(self, q, k, v, mask, lengths):
         "Attention inside each sequence"

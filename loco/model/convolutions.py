@@ -9,6 +9,7 @@ __all__ = ['neighbours', 'conv_time', 'conv_product', 'Linear', 'spread', 'unspr
 # %% ../../nbs/3_detector/05b_convolutions.ipynb #conv0003
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
+from ..core.errors import BadInput
 
 # %% ../../nbs/3_detector/05b_convolutions.ipynb #3c51617b
 def neighbours(
@@ -99,7 +100,7 @@ class MaskedConv1d(nn.Conv1d):
         *,
         bias:bool=False, # Add a bias to valid steps
     ):
-        if kernel%2 == 0: raise ValueError(f'kernel={kernel}: an even kernel has no centre; take {kernel-1} or {kernel+1}')
+        if kernel%2 == 0: raise BadInput(f'kernel={kernel}: an even kernel has no centre; take {kernel-1} or {kernel+1}')
         super().__init__(in_dim, out_dim, kernel, padding=kernel//2, bias=bias)
 
     def forward(self,

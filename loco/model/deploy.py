@@ -6,6 +6,7 @@
 __all__ = ['padded', 'Flat', 'export_program', 'export_onnx', 'OnnxModel', 'check_onnx']
 
 # %% ../../nbs/workshop/a49_deploy.ipynb #89179510
+import contextlib, logging, warnings
 import numpy as np, torch
 from pathlib import Path
 from torch import nn, Tensor
@@ -54,6 +55,18 @@ def export_program(
     return torch.export.export(Flat(model.eval()), example, strict=False)
 
 # %% ../../nbs/workshop/a49_deploy.ipynb #01f2a899
+@contextlib.contextmanager
+def _quiet():
+    "PyTorch's exporter without remarks on packages that are not used here"
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally: log.setLevel(level)
+
 def export_onnx(
     model:Localizer, # Any model
     path:str|Path, # The file, such as `model.onnx`
@@ -67,7 +80,8 @@ def export_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [f"logits_{l}" for l in levels] + [f"offsets_{l}" for l in levels]
     steps = steps or model.cfg.max_steps
-    done = torch.onnx.export(export_program(model, steps=steps), dynamo=True, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
+    program = export_program(model, steps=steps)
+    with _quiet(): done = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
     done.save(path)
     write_json(path.with_suffix(".json"), {**about(model), "steps": steps})
     return path

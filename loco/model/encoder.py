@@ -8,6 +8,7 @@ __all__ = ['ATTENTIONS', 'position_code', 'Embedding', 'make_attention', 'CrossL
 # %% ../../nbs/3_detector/07_encoder.ipynb #c443ff9d
 import torch
 from torch import nn, Tensor
+from ..core.errors import BadInput
 from .blocks import GlobalAttention, TransformerBlock
 from .convolutions import ConvNorm, halve
 from .cdp import CDPAttention, WindowAttention
@@ -71,7 +72,7 @@ def make_attention(
     border:bool=False, # A point sampled beyond the video is its first or last step, instead of no key
 ) -> nn.Module|None: # Called as `attention(q, k, v, mask)`
     "How a block looks at the other modality, none if it does not; raises `ValueError` for an unknown kind"
-    if cross not in ATTENTIONS: raise ValueError(f"cross is {cross!r}; it can be {', '.join(ATTENTIONS)}")
+    if cross not in ATTENTIONS: raise BadInput(f"cross is {cross!r}; it can be {', '.join(ATTENTIONS)}")
     if cross == "none": return None
     if cross == "global": return GlobalAttention(heads)
     if cross == "fixed": return WindowAttention(heads, window=window)

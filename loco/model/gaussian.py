@@ -9,11 +9,12 @@ __all__ = ['WIDTHS', 'KINDS', 'within', 'gaussian_target', 'check_kind', 'corres
 import math
 import torch
 from torch import Tensor
+from ..core.errors import BadInput
 
 # %% ../../nbs/4_ideas/16_gaussian.ipynb #gaus012
 def _positive(x, name):
     if not isinstance(x, Tensor):
-        if not x > 0: raise ValueError(f"{name} must be positive, got {x}")
+        if not x > 0: raise BadInput(f"{name} must be positive, got {x}")
         x = torch.tensor(float(x))
     return x
 
@@ -48,7 +49,7 @@ def check_kind(
     kind:str, # Type of target
 ) -> None:
     "Raise `ValueError` unless Table 2b knows the type"
-    if kind not in KINDS: raise ValueError(f"unknown target {kind!r}: choose one of {', '.join(KINDS)}")
+    if kind not in KINDS: raise BadInput(f"unknown target {kind!r}: choose one of {', '.join(KINDS)}")
 
 # %% ../../nbs/4_ideas/16_gaussian.ipynb #gaus040
 def correspondence_target(

@@ -9,6 +9,7 @@ __all__ = ['TEMPERATURES', 'lcc_loss', 'LCC']
 import math
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
+from ..core.errors import BadInput
 from ..core.ranks import even_out, gather_ranks, rank, sum_ranks, world
 from .convolutions import ConvNorm
 from .gaussian import WIDTHS, apply_target, check_kind, within
@@ -23,10 +24,10 @@ def _unit(x, mask):
     return F.normalize(x.masked_fill(~mask[...,None], 0), dim=-1)
 
 def _check(v, a, mask, tau):
-    if v.ndim != 3 or v.shape != a.shape: raise ValueError(f"v and a must have one shape (B, T, d), got {tuple(v.shape)} and {tuple(a.shape)}")
+    if v.ndim != 3 or v.shape != a.shape: raise BadInput(f"v and a must have one shape (B, T, d), got {tuple(v.shape)} and {tuple(a.shape)}")
     if mask.shape != v.shape[:-1] or mask.dtype != torch.bool:
-        raise ValueError(f"mask must be a bool tensor of shape {tuple(v.shape[:-1])}, got {mask.dtype} of shape {tuple(mask.shape)}")
-    if not isinstance(tau, Tensor) and not tau > 0: raise ValueError(f"tau must be positive, got {tau}")
+        raise BadInput(f"mask must be a bool tensor of shape {tuple(v.shape[:-1])}, got {mask.dtype} of shape {tuple(mask.shape)}")
+    if not isinstance(tau, Tensor) and not tau > 0: raise BadInput(f"tau must be positive, got {tau}")
 
 # %% ../../nbs/4_ideas/17_lcc.ipynb #lcc037
 def lcc_loss(

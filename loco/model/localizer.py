@@ -16,7 +16,7 @@ from torch import nn, Tensor
 from ..core.checkpoint import load, save
 from ..core.clock import Clock
 from ..core.config import ModelConfig
-from ..core.errors import BadInput, Missing
+from ..core.errors import BadInput, BadType, Missing
 from ..core.origin import Origin, read_origin, write_projection
 from .encoder import Embedding
 from ..core.files import read_json, reading, write_json, write_text
@@ -39,21 +39,21 @@ class Output:
 
 # %% ../../nbs/workshop/a14b_localizer.ipynb #ac95b407
 def _check_tensor(x, name):
-    if not isinstance(x, Tensor): raise TypeError(f"{name} must be a tensor, got {type(x).__name__}: "
+    if not isinstance(x, Tensor): raise BadType(f"{name} must be a tensor, got {type(x).__name__}: "
         f"convert it, a NumPy array with torch.from_numpy({name})")
 
 def _check_features(x, name, *, dim, dtype):
     _check_tensor(x, name)
-    if x.ndim != 3: raise ValueError(f"{name} must be (batch, steps, {dim}), got {tuple(x.shape)}")
-    if x.shape[-1] != dim: raise ValueError(f"{name} has {x.shape[-1]} channels, the model was built for {dim}: "
+    if x.ndim != 3: raise BadInput(f"{name} must be (batch, steps, {dim}), got {tuple(x.shape)}")
+    if x.shape[-1] != dim: raise BadInput(f"{name} has {x.shape[-1]} channels, the model was built for {dim}: "
         f"set model.{name}_dim to {x.shape[-1]}, or use the features it was trained on")
-    if not x.is_floating_point(): raise TypeError(f"{name} must be floating point, got {x.dtype}")
-    if not x.shape[0]: raise ValueError(f"{name} is an empty batch: a model needs at least one video")
-    if not x.shape[1]: raise ValueError(f"{name} has no steps: a video needs at least one step")
+    if not x.is_floating_point(): raise BadType(f"{name} must be floating point, got {x.dtype}")
+    if not x.shape[0]: raise BadInput(f"{name} is an empty batch: a model needs at least one video")
+    if not x.shape[1]: raise BadInput(f"{name} has no steps: a video needs at least one step")
     if dtype is None or x.dtype == dtype: return
     autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
     if not autocast or torch.float64 in (x.dtype, dtype):     # autocast converts all types but this one
-        raise TypeError(f"{name} is {x.dtype}, the weights are {dtype}: convert it with {name}.to({dtype})")
+        raise BadType(f"{name} is {x.dtype}, the weights are {dtype}: convert it with {name}.to({dtype})")
 
 def check_inputs(
     visual:Tensor, # Should be `(B, T, D_v)`
@@ -63,21 +63,21 @@ def check_inputs(
     cfg:ModelConfig, # Says what `D_v` and `D_a` are
     dtype:torch.dtype|None=None, # Type of the weights, which the features should share outside autocast; any if none
 ):
-    "Raise ValueError or TypeError with what is wrong with a model's input; look at shapes and types only"
+    "Raise `BadInput` or `BadType` with what is wrong with a model's input; look at shapes and types only"
     _check_features(visual, "visual", dim=cfg.visual_dim, dtype=dtype)
     _check_features(audio, "audio", dim=cfg.audio_dim, dtype=dtype)
-    if visual.shape[:2] != audio.shape[:2]: raise ValueError(
+    if visual.shape[:2] != audio.shape[:2]: raise BadInput(
         f"visual and audio must share batch and steps, got {tuple(visual.shape[:2])} and {tuple(audio.shape[:2])}")
     if mask is None: return
     _check_tensor(mask, "mask")
-    if mask.dtype != torch.bool: raise TypeError(f"mask must be bool, True at valid steps, got {mask.dtype}")
-    if mask.shape != visual.shape[:2]: raise ValueError(
+    if mask.dtype != torch.bool: raise BadType(f"mask must be bool, True at valid steps, got {mask.dtype}")
+    if mask.shape != visual.shape[:2]: raise BadInput(
         f"mask must be (batch, steps) = {tuple(visual.shape[:2])}, got {tuple(mask.shape)}")
 
 # %% ../../nbs/workshop/a14b_localizer.ipynb #loca0002
 def _check_config(cfg):
     if not isinstance(cfg, ModelConfig):
-        raise TypeError(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
+        raise BadType(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
 
 class Localizer(nn.Module):
     "What every network here shares: its sizes, its class names, the clock of its features and what made them"
@@ -245,8 +245,7 @@ def adopt(
     "Make tensors a model's weights; raises `BadInput` where names, shapes or types are others or a weight is not finite"
     want = model.state_dict()
     if odd := sorted(want.keys() ^ tensors.keys()): raise BadInput(f"{where}: weights and config.json do not belong together: {odd[0]!r:.80} is only in one of them")
-    half = (torch.float16, torch.bfloat16)
-    tensors = {k: v.float() if v.dtype in half and want[k].is_floating_point() else v for k, v in tensors.items()}
+    tensors = {k: v.float() if v.is_floating_point() and want[k].is_floating_point() else v for k, v in tensors.items()}
     for k, v in tensors.items():
         if v.shape != want[k].shape: raise BadInput(f"{where}: weights and config.json do not belong together: {k} is {tuple(v.shape)}, not {tuple(want[k].shape)}")
         if v.dtype != want[k].dtype: raise BadInput(f"{where}: {k} is {v.dtype}, this version computes with {want[k].dtype}: convert the file")

@@ -13,6 +13,7 @@ from typing import Annotated, Optional
 import typer
 from ..core.clock import Clock
 from ..core.config import Config
+from ..core.errors import Missing
 from ..core.terminal import say, table
 from .options import check_place
 
@@ -125,7 +126,10 @@ def info(
     "Say what is in a data set or a store: widths, clock, videos, steps, bytes, splits, events, classes."
     from loco.data.check import describe
     from loco.data.locate import locate
-    about = describe(locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio))
+    found = locate(root, layout=layout, annotations=annotations, visual=visual, audio=audio)
+    if found.features is None and found.annotations is None:
+        raise Missing(f'no data set in {root}: it needs annotations.json or features; say where one is with loco data info FOLDER')
+    about = describe(found)
     if as_json: print(json.dumps(about))
     else: say(table(str(root), ['', ''], [[k.replace('_', ' '), _plain(k, v)] for k, v in about.items() if v not in (None, [], {})]))
 

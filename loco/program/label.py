@@ -46,9 +46,12 @@ def import_command(
     given = {v for v, f in labels.videos.items() if f.get('subset')}
     drawn = lambda v: draw_subset(v, validation=validation, test=test)
     splits = {v: drawn(v) if validation or test else subset for v in {**labels.videos, **facts} if v not in given}
+    for name, share in (('validation', validation), ('test', test)):
+        if share and name not in splits.values(): notes.append(f'a share of {share:g} for {name} drew none of {len(splits):,} videos: name the splits in the label files, or ask for a larger share')
     labels.videos = {**{v: {} for v in facts}, **labels.videos}
     made = annotations(labels, videos={v: {**{k: facts[v][k] for k in ('duration',) if v in facts}, **({'subset': splits[v]} if v in splits else {})} for v in {**facts, **splits}}, notes=notes)
     checked = Annotations.from_dict(made, where=str(out))
+    if out.exists(): notes.append(f'{out} was there and is replaced')
     write_json(out, made)
     _tell(checked, out, notes, as_json)
 

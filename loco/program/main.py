@@ -38,7 +38,8 @@ def about(
 ):
     """Find every event in a long video that is both seen and heard: its start, its end and its class.
 
-    A first run:  [bold]loco train[/bold], then [bold]loco eval runs/stampsav[/bold] and [bold]loco plot runs/stampsav[/bold].
+    A first run:  [bold]loco detect VIDEO --report found.html[/bold].
+    To train:  [bold]loco train[/bold], then [bold]loco eval runs/stampsav[/bold] and [bold]loco plot runs/stampsav[/bold].
     """
 
 # %% ../../nbs/7_using/44_program.ipynb #1510c7b4

@@ -6,7 +6,7 @@
 __all__ = ['train', 'eval_command', 'plot']
 
 # %% ../../nbs/workshop/a25_cli_train.ipynb #589b3719
-import json, typer
+import json, os, typer
 from typing import Annotated, Optional
 from pathlib import Path
 from .options import DataRoot, Preset, Runs, Split, _settings
@@ -33,6 +33,8 @@ def train(
     from loco.core.memory import reuse_memory
     from loco.training.run import train as fit
     reuse_memory()
+    t = cfg.train
+    if t.warmup and not quiet and os.environ.get('RANK', '0') == '0': say(f'{t.total_epochs} epochs: {t.warmup} of warm-up, then {t.epochs} (--train.epochs)')
     run = fit(cfg, out or Path('runs')/preset, progress=not quiet, other_data=other_data, init=init, freeze=tuple((freeze or '').replace(',', ' ').split()))
     if run.rank == 0 and not quiet:
         say(f"best validation mAP {run.best['mAP']:.2f} after epoch {run.best['epoch']}; weights and settings are in {run.folder}")
