@@ -233,7 +233,8 @@ def model_folder(
     if folder.is_dir(): return folder
     if folder.is_absolute() or str(source).count("/") != 1: raise Missing(f"{source}: no such folder, and no Hub repository (owner/name)")
     from huggingface_hub import snapshot_download
-    return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
+    try: return Path(snapshot_download(str(source), revision=revision, allow_patterns=["*.safetensors", "config.json"]))
+    except Exception as e: raise Missing(f"{source} cannot be had from the Hub ({type(e).__name__}): check the name and the network, or name a folder") from e
 
 # %% ../../nbs/workshop/a14b_localizer.ipynb #e5d55aad
 def adopt(
