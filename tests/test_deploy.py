@@ -36,3 +36,15 @@ def test_too_long(exported):
     model, twin = exported[0], OnnxModel(exported[1])
     with pytest.raises(BadInput, match='--steps 41'):
         twin(torch.zeros(1, 41, model.cfg.visual_dim), torch.zeros(1, 41, model.cfg.audio_dim), torch.ones(1, 41, dtype=torch.bool))
+
+def test_writing_says_nothing_of_other_packages(tmp_path):
+    "Warnings of PyTorch's exporter about what is not used here, before the program's own line"
+    import subprocess, sys
+    code = f"""
+from loco.core.config import Config
+from loco.model.deploy import export_onnx
+from loco.model.localizer import make_model
+cfg = Config.preset('stampsav').model.replace(dim=8, lcc_dim=4, levels=1, unimodal_blocks=1, fusion_blocks=1)
+export_onnx(make_model(cfg), {str(tmp_path/'model.onnx')!r}, steps=8)"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
+    assert not done.returncode and not done.stderr and not done.stdout, done.stderr
