@@ -260,8 +260,8 @@ def matrix(
     values, # `(n, m)` matrix, or a mapping of titles to matrices that share one colour scale
     *,
     title:str='', # Title of a single matrix
-    xlabel:str='audio segment', # What a column is
-    ylabel:str='visual segment', # What a row is
+    xlabel:str='audio step', # What a column is
+    ylabel:str='visual step', # What a row is
     cmap:str='viridis', # Matplotlib colour map
     limits:tuple|None=None, # Lowest and highest value of the scale
 ) -> Picture:

@@ -31,9 +31,9 @@ def said(
 
 def interval_in_words(
     d:Difference, # What was measured
-) -> str: # Such as `an interval that holds zero`
+) -> str: # Such as `an interval that holds zero`; `no interval` for a single seed
     "Whether there is an interval, and whether zero is in it, for a sentence"
-    return 'one seed, which is no interval' if d.pairs < 2 else f'an interval that {"leaves out" if d.clear else "holds"} zero'
+    return 'no interval' if d.pairs < 2 else f'an interval that {"leaves out" if d.clear else "holds"} zero'
 
 # %% ../../nbs/workshop/a45c_claims.ipynb #676095ca
 def scores_of(
