@@ -242,15 +242,15 @@ def curves(
 ) -> Picture:
     "Learning curves, one panel for losses, one for mAP and one for learned scalars"
     history = history if isinstance(history, Mapping) else {'': history}
-    panels = _panels(history, panels)
+    panels, colors = _panels(history, panels), model_colors(history)
     fig = Picture(min(7, 1 + 2.9*len(panels)), 2.4)
     for ax,(title,keys) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         _plain(ax, 'y').set(title=title, xlabel=x)
-        for i,(run,rows) in enumerate(history.items()):
+        for run,rows in history.items():
             for j,k in enumerate(keys):
                 pts = [(r.get(x, n), r[k]) for n,r in enumerate(rows) if r.get(k) is not None]
                 name = ' '.join(o for o in (run, k if len(keys) > 1 or not run else '') if o)
-                ax.plot(*zip(*pts), color=COLORS[(i if len(history) > 1 else j) % 7], ls=('-', '--', ':', '-.')[(j if len(history) > 1 else 0) % 4],
+                ax.plot(*zip(*pts), color=colors[run] if len(history) > 1 else COLORS[j % 7], ls=('-', '--', ':', '-.')[(j if len(history) > 1 else 0) % 4],
                         marker='.' if len(pts) < 12 else None, label=name) if pts else None
         ax.legend(fontsize=7, frameon=False)
     return fig
