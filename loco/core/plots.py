@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLORS', 'CLASSES', 'INK', 'FAINT', 'STYLE', 'LOCO', 'PLAIN', 'PANELS', 'BLUE', 'RED', 'VIOLET', 'GRAY',
            'model_colors', 'Panel', 'Picture', 'png', 'save_picture', 'picture_folder', 'scrub', 'class_colors',
-           'lanes', 'timeline', 'curves', 'matrix', 'levels', 'windows', 'draw_model', 'strip']
+           'lanes', 'timeline', 'curves', 'matrix', 'levels', 'windows', 'draw_heads', 'draw_model', 'strip']
 
 # %% ../../nbs/workshop/a04_plots.ipynb #d836a186
 import base64, html, io, re, sys, zlib
@@ -327,6 +327,30 @@ def windows(
     ax.set(xlabel='step', ylim=(H - .5, -.5), xlim=(min(-1, p.min()-.5), max(n*W, p.max()+.5)))
     ax.set_yticks(range(H), [f'head {h+1}' for h in range(H)])
     return fig
+
+# %% ../../nbs/workshop/a04_plots.ipynb #plt0hd01
+def draw_heads(
+    ax, # Axes to draw on
+    points, # `(n, H, W)` sampling places of each window and head, in steps
+    lit:int, # Window that is drawn in colour
+    steps:int, # Steps of the video
+    color:str=COLORS[0], # Of that window
+):
+    "A row a head: its windows in grey, window `lit` in colour, places outside the video hollow"
+    count, heads, width = points.shape
+    ax.axvspan(lit*width - .5, lit*width + width - .5, color=color, alpha=.12, lw=0)
+    for h in range(heads):
+        for n in range(count):
+            place = points[n,h]
+            y = h + .12*(n % 3 - 1)
+            ax.plot(place[[0,-1]], [y,y], color=FAINT, lw=2, zorder=1)
+        place = points[lit,h]
+        inside = (place >= 0) & (place <= steps-1)
+        ax.plot(place[[0,-1]], [h,h], color=color, lw=2, alpha=.5, zorder=2)
+        ax.scatter(place, [h]*width, s=14, ec=color, fc=[color if o else 'white' for o in inside.tolist()], zorder=3)
+    for end in (-.5, steps - .5): ax.axvline(end, color='#777777', lw=.8, ls=':')
+    ax.set(ylim=(heads-.5, -.5), xlabel='step')
+    ax.set_yticks(range(heads), [f'head {h+1}' for h in range(heads)])
 
 # %% ../../nbs/workshop/a04_plots.ipynb #d3a10f02
 BLUE,RED,VIOLET,GRAY = COLORS[0], COLORS[1], COLORS[5], '#777777'
