@@ -324,7 +324,7 @@ def plot_window_statistics(
         for n,(name,rows) in enumerate(some.items()):
             x = [r['level'] + (n - (len(some) - 1)/2)*width for r in rows]
             ax.bar(x, [r[f'{what}_dynamic'] for r in rows], .9*width, color=colors[name], label=f'{name}, dynamic')
-            ax.scatter(x, [r[f'{what}_constant'] for r in rows], marker='_', s=70, lw=2, color='black', zorder=3, label='constant, both' if len(some) > 1 and not n else 'constant' if not n else None)
+            ax.scatter(x, [r[f'{what}_constant'] for r in rows], marker='_', s=70, lw=2, color='black', zorder=3, label='constant, each' if len(some) > 1 and not n else 'constant' if not n else None)
         ax.set(title=f'{what} of a window', xlabel='level', xticks=[r['level'] for r in rows])
     fig.axes[0].set_ylabel('rms (steps of the level)')
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
