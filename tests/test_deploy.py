@@ -1,5 +1,7 @@
 "A model as ONNX answers as the model does, at any length up to its longest"
 import json
+import logging
+import warnings
 
 import pytest
 import torch
@@ -11,8 +13,15 @@ from loco.detection.nms import soft_nms
 from loco.model.deploy import OnnxModel, check_onnx, export_onnx
 from loco.model.localizer import make_model
 
-pytestmark = pytest.mark.filterwarnings('ignore::FutureWarning')     # PyTorch's, from its own translator
 for needed in ('onnx', 'onnxruntime', 'onnxscript'): pytest.importorskip(needed)
+
+class Heard(logging.Handler):
+    "What a logger was told from warnings on"
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.said = []
+
+    def emit(self, record): self.said.append(record.getMessage())
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
@@ -20,10 +29,21 @@ def exported(tmp_path_factory):
     torch.manual_seed(0)
     cfg = Config.preset('stampsav').model.replace(dim=8, lcc_dim=4, levels=2, unimodal_blocks=1, fusion_blocks=1, scale_init=1.)
     model = make_model(cfg, labels=tuple(f'class {i}' for i in range(cfg.classes))).eval()
-    return model, export_onnx(model, tmp_path_factory.mktemp('onnx')/'model.onnx', steps=40)
+    heard, log = Heard(), logging.getLogger('torch')
+    log.addHandler(heard)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter('always')
+            path = export_onnx(model, tmp_path_factory.mktemp('onnx')/'model.onnx', steps=40)
+    finally: log.removeHandler(heard)
+    return model, path, heard.said + [str(w.message) for w in warned]
+
+def test_says_nothing(exported):
+    "The translator's warnings on the user's terminal"
+    assert exported[2] == []
 
 def test_three_lengths(exported):
-    assert check_onnx(*exported) < 1e-4
+    assert check_onnx(*exported[:2]) < 1e-4
     assert json.loads(exported[1].with_suffix('.json').read_text())['steps'] == 40
 
 def test_the_same_events(exported):
