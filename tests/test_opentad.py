@@ -2,7 +2,8 @@
 import pytest
 
 from loco.data.features import open_dataset
-from loco.rivals.opentad import export_opentad, system_settings, systems
+from loco.rivals.opentad import system_settings, systems
+from loco.rivals.opentad_export import export_opentad
 import small
 
 @pytest.fixture(scope='module')

@@ -45,8 +45,24 @@ def lost(path, sources):
 @pytest.mark.parametrize('path', PAGES, ids=page)
 def test_links_of_notebooks_resolve(path):
     "As JupyterLab and the page of a repository follow them"
-    found = list(lost(path, [text(c['source']) for c in load(path)['cells'] if c['cell_type'] == 'markdown']))
+    found = list(lost(path, [*prose(path), *shown(path)]))
     assert not found, f'lead nowhere: {found}'
+
+def prose(path): return [text(c['source']) for c in load(path)['cells'] if c['cell_type'] == 'markdown']
+
+def shown(path):
+    "Sentences and tables that the cells of a page have computed"
+    return [text(o['data']['text/markdown']) for c in load(path)['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+
+NOT_OURS = {r'chapter': 'part', r'[Tt]his notebook': 'this page', r'pictures? (and|or) (the )?sounds?|sounds? (and|or|without|with) (the |a )?pictures?': 'what is seen and what is heard, visual and audio'}
+
+@pytest.mark.parametrize('path', PAGES, ids=page)
+def test_words_are_those_of_the_glossary(path):
+    "One thing has two names: a part is a chapter, a page a notebook, the visual modality a picture"
+    for sentence in (*prose(path), *shown(path)):
+        for word, ours in NOT_OURS.items():
+            found = re.search(rf'\b({word})\b', _code.sub('', sentence))
+            assert not found, f'{found[0]!r}: the book says {ours}'
 
 @pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'nbs/glossary.md', 'nbs/equations.md', 'nbs/references.md',
                                   *(str(o.relative_to(ROOT)) for o in NBS.glob('*/index.md'))])
@@ -55,14 +71,14 @@ def test_links_of_other_pages_resolve(name):
     assert not found, f'lead nowhere: {found}'
 
 def test_every_part_has_a_first_page():
-    "A title, a summary and a few lines of words; where it lists pages, each page of the part once"
+    "A title, a summary, a few lines of words, and each page of the part once"
     for found in parts().values():
         lines = (found[0].parent/'index.md').read_text(encoding='utf-8').splitlines()
         items = [o for o in lines if o.startswith('- ')]
         words = [o for o in lines if o and o not in items and not re.fullmatch(r'\*\*.+\*\*', o)]
         assert words[0].startswith('# ') and words[1].startswith('> ') and 3 <= len(words) <= 8
         listed = [to for o in items for to in _link.findall(o)]
-        assert not items or sorted(listed) == sorted(o.name for o in found), found[0].parent.name
+        assert sorted(listed) == sorted(o.name for o in found), found[0].parent.name
 
 def test_bibliography_is_whole():
     "An entry without what a reader needs to find it, or whose key is not its anchor"

@@ -80,7 +80,7 @@ def test_a_rough_data_set_trains_is_judged_and_drawn(source, tmp_path):
     assert len(set(pictures)) == 4 and all(p.is_file() and p.resolve().is_relative_to(tmp_path/'plots') for p in pictures)
 
 def test_names_with_slashes_are_exported(source, tmp_path):
-    from loco.rivals.opentad import write_features
+    from loco.rivals.opentad_export import write_features
     root = write(tmp_path/'set', rough(source[0]), source[1], npy)
     features = locate(root, clock=CLOCK).features
     (tmp_path/'out').mkdir()

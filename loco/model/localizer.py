@@ -88,12 +88,14 @@ class Localizer(nn.Module):
         *,
         labels:tuple=(), # Class names, one a class, saved with the weights
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
+        options:dict|None=None, # What else the constructor of a system takes: names and plain values, saved with the weights
     ):
         super().__init__()
         _check_config(cfg)
         if labels and len(labels) != cfg.classes: raise BadInput(f"{len(labels)} labels for {cfg.classes} classes")
         if len(set(labels)) < len(labels): raise BadInput(f"two classes share the label {next(l for l in labels if labels.count(l) > 1)!r:.80}: give each its own")
         self.cfg, self.labels, self.clock = cfg, tuple(labels), clock
+        self.options = dict(options or {})
 
     @property
     def dtype(self) -> torch.dtype|None: # None without weights
@@ -127,18 +129,19 @@ def make_model(
     *,
     labels:tuple=(), # Class names
     clock:Clock|None=None, # What a grid step is in seconds
+    **options, # What else the constructor of that network takes
 ) -> Localizer: # With random weights
     "The network that a configuration asks for"
     _check_config(cfg)
     module, _, name = systems[cfg.system].rpartition(".")
-    return getattr(import_module(f"loco.{module}"), name)(cfg, labels=labels, clock=clock)
+    return getattr(import_module(f"loco.{module}"), name)(cfg, labels=labels, clock=clock, **options)
 
 # %% ../../nbs/workshop/a14b_localizer.ipynb #98315509
 def about(
     model:Localizer, # Any model
 ) -> dict: # Plain values, ready for JSON
-    "What besides the weights a model needs to serve: sizes, class names, clock"
-    return {"library": "loco-dave", "model": asdict(model.cfg), "labels": list(model.labels),
+    "What besides the weights a model needs to serve: sizes, options of its system, class names, clock"
+    return {"library": "loco-dave", "model": asdict(model.cfg), **({"options": model.options} if model.options else {}), "labels": list(model.labels),
             "clock": model.clock and asdict(model.clock), "encoder": model.origin and model.origin.encoder}
 
 def model_from(
@@ -150,7 +153,7 @@ def model_from(
     with reading(where, remedy="it does not describe a model of this version"):
         labels, clock = about.get("labels", []), about.get("clock") and Clock(**about["clock"])
         if not isinstance(labels, (list, tuple)) or not all(isinstance(l, str) for l in labels): raise BadInput(f"{where} has the labels {labels!r:.80}, not a list of names")
-        return make_model(ModelConfig(**about["model"]), labels=tuple(labels), clock=clock)
+        return make_model(ModelConfig(**about["model"]), labels=tuple(labels), clock=clock, **about.get("options", {}))
 
 # %% ../../nbs/workshop/a14b_localizer.ipynb #4b5c5f94
 card = """---
@@ -253,7 +256,7 @@ def adopt(
 
 def _agree(config, meta, folder):
     "Raise `BadInput` where config.json and what the weights' file says of itself differ"
-    for k in ("model", "labels", "clock", "encoder") if isinstance(meta, dict) else ():
+    for k in ("model", "options", "labels", "clock", "encoder") if isinstance(meta, dict) else ():
         if k in meta and meta[k] != config.get(k):
             raise BadInput(f"{folder}: weights and config.json do not belong together: they disagree about {k!r}; fetch both again, or write them with save_pretrained")
 

@@ -27,9 +27,15 @@ class LoCo(Localizer):
         super().__init__(cfg, labels=labels, clock=clock)
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
         self.visual, self.audio = embeddings(cfg)
-        self.lcc = LCC(cfg.dim, proj_dim=cfg.lcc_dim, target=cfg.target, sigma=cfg.sigma, tau=cfg.tau, softening=cfg.softening) if cfg.lcc else None
-        self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross=cfg.cross, window=cfg.window, guided=cfg.guided, border=cfg.border, **drop)
-        self.decoder = Decoder(2*cfg.dim, cfg.heads, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages, blocks=cfg.fusion_blocks, prior=cfg.prior, start=cfg.reach/2, log=cfg.distances == "log", **drop)
+        self.lcc = LCC(
+            cfg.dim, proj_dim=cfg.lcc_dim, target=cfg.target, sigma=cfg.sigma,
+            tau=cfg.tau, softening=cfg.softening) if cfg.lcc else None
+        self.encoder = PyramidEncoder(
+            cfg.dim, cfg.heads, levels=cfg.stages, cross=cfg.cross, window=cfg.window,
+            guided=cfg.guided, border=cfg.border, **drop)
+        self.decoder = Decoder(
+            2*cfg.dim, cfg.heads, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages,
+            blocks=cfg.fusion_blocks, prior=cfg.prior, start=cfg.reach/2, log=cfg.distances == "log", **drop)
 
     def forward(self,
         visual:Tensor, # Visual features, `(B, T, D_v)`

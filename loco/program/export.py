@@ -64,7 +64,7 @@ def opentad(
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
     "Write annotations, features and configurations with which OpenTAD trains VSGN, TadTR, ActionFormer or TriDet. Whole or not at all."
-    from loco.rivals.opentad import export_opentad
+    from loco.rivals.opentad_export import export_opentad
     folders, changes = split_words(words or ())
     if len(folders) > 1: raise ValueError(f"one run or data set at a time, not {' and '.join(folders)}")
     *opened, inference, title = open_source(folders[0] if folders else None, cfg=Config.preset(preset), data=data, changes=changes)

@@ -77,7 +77,7 @@ class ActionFormer(Localizer):
         labels:tuple=(), # Class names, one a class, saved with the weights
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
     ):
-        super().__init__(cfg, labels=labels, clock=clock)
+        super().__init__(cfg, labels=labels, clock=clock, options=dict(local=local))
         block = lambda stride: TransformerBlock(cfg.dim, cfg.heads, stride=stride, attention=WindowAttention(cfg.heads, window=local),
             drop_path=cfg.drop_path, scale_init=cfg.scale_init)
         self.embed = Embedding(cfg.visual_dim + cfg.audio_dim, cfg.dim, blocks=0, max_steps=cfg.max_steps)

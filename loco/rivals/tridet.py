@@ -164,7 +164,7 @@ class TriDet(Localizer):
         labels:tuple=(), # Class names, one a class, saved with the weights
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
     ):
-        super().__init__(cfg, labels=labels, clock=clock)
+        super().__init__(cfg, labels=labels, clock=clock, options=dict(window=window, k=k, ffn=ffn, bins=bins))
         size = dict(k=k, ffn=ffn)
         stem = [SGPBlock(cfg.dim, **size, drop_path=0, scale_init=1) for _ in range(cfg.unimodal_blocks)]
         branch = [SGPBlock(cfg.dim, stride=2, window=window, **size, drop_path=cfg.drop_path, scale_init=cfg.scale_init)

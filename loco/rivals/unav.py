@@ -95,7 +95,7 @@ class UnAV(Localizer):
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
         width:int|None=None, # Channels of each class in the dependency block; `dim/4` if none
     ):
-        super().__init__(cfg, labels=labels, clock=clock)
+        super().__init__(cfg, labels=labels, clock=clock, options=dict(width=width))
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
         self.visual, self.audio = embeddings(cfg)
         self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross="global", guided=True, **drop)

@@ -86,18 +86,24 @@ class UniAV(Localizer):
         labels:tuple=(), # Class names, one a class, saved with the weights
         clock:Clock|None=None, # What a grid step is in seconds, saved with the weights
         tasks:int=1, # Experts in each block; 3 as published, 1 for the single-task form
+        task:int=0, # Whose experts work
         text_dim:int|None=None, # Channels of the text features; `visual_dim` if none
         text:Tensor|None=None, # Frozen text features `(C, text_dim)`; learned if none
+        frozen:bool=False, # Keep the text features as they are loaded; true of those given as `text`
         bias:bool=True, # One bias for all classes, so that their scores start near `prior`; false as published
     ):
-        super().__init__(cfg, labels=labels, clock=clock)
+        text_dim = text_dim or cfg.visual_dim
+        frozen = frozen or text is not None
+        super().__init__(cfg, labels=labels, clock=clock, options=dict(tasks=tasks, task=task, text_dim=text_dim, frozen=frozen, bias=bias))
         drop = dict(drop_path=cfg.drop_path, scale_init=cfg.scale_init)
         self.visual, self.audio = embeddings(cfg)
         self.encoder = PyramidEncoder(cfg.dim, cfg.heads, levels=cfg.stages, cross="global", guided=True, **drop)
         give_experts(self, tasks=tasks)
         self.heads = PointHeads(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, levels=cfg.stages, start=cfg.reach/2)
-        self.heads.cls = LanguageHead(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, text_dim=text_dim or cfg.visual_dim,
+        self.heads.cls = LanguageHead(2*cfg.dim, hidden=cfg.dim, classes=cfg.classes, text_dim=text_dim,
             text=text, prior=cfg.prior if bias else None)
+        self.heads.cls.text.requires_grad_(not frozen)
+        self.use(task)
 
     def use(self,
         task:int, # Task, from 0
@@ -107,6 +113,7 @@ class UniAV(Localizer):
             if not isinstance(m, Experts): continue
             if not 0 <= task < len(m.experts): raise ValueError(f"no experts for task {task}: this model has {len(m.experts)}")
             m.task = task
+        self.options["task"] = task
 
     def forward(self,
         visual:Tensor, # Visual features, `(B, T, D_v)`

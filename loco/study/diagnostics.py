@@ -288,10 +288,10 @@ def plot_similarity(
     features:str='unimodal', # `unimodal` or `projected`
 ) -> 'Picture':
     "Audio-visual similarity against distance in seconds, as in Fig. 1b; the last panel is centred"
-    from loco.core.plots import COLORS, INK, Picture
+    from loco.core.plots import INK, Picture, model_colors
     some = {k: o for k,o in found.items() if o[features]}
     if not some: raise ValueError(f'none of these models has {features} features to compare')
-    fig, colors = Picture(min(7, 1 + 2.3*(len(some) + 1)), 2.6), dict(zip(found, COLORS*len(found)))
+    fig, colors = Picture(min(7, 1 + 2.3*(len(some) + 1)), 2.6), model_colors(found)
     *axs, last = fig.subplots(1, len(some) + 1)
     def line(ax, o, y, **kw):
         pts = [(d*o['step'], v) for d,v in zip(o['distances'], y) if v is not None]
@@ -316,15 +316,15 @@ def plot_window_statistics(
     found, # Name to what `diagnose` returned
 ) -> 'Picture':
     "Constant and dynamic part of the windows' shift and growth at each level"
-    from loco.core.plots import COLORS, Picture
+    from loco.core.plots import Picture, model_colors
     some = {k: o['windows'] for k,o in found.items() if o['windows']}
     if not some: raise ValueError('none of these models has windows that move: model.cross must be cdp')
-    fig, width, colors = Picture(7, 2.4), .8/len(some), dict(zip(found, COLORS*len(found)))
+    fig, width, colors = Picture(7, 2.4), .8/len(some), model_colors(found)
     for ax,what in zip(fig.subplots(1, 2), ('shift', 'growth')):
         for n,(name,rows) in enumerate(some.items()):
             x = [r['level'] + (n - (len(some) - 1)/2)*width for r in rows]
             ax.bar(x, [r[f'{what}_dynamic'] for r in rows], .9*width, color=colors[name], label=f'{name}, dynamic')
-            ax.scatter(x, [r[f'{what}_constant'] for r in rows], marker='_', s=70, lw=2, color='black', zorder=3, label='constant' if not n else None)
+            ax.scatter(x, [r[f'{what}_constant'] for r in rows], marker='_', s=70, lw=2, color='black', zorder=3, label='constant, each' if len(some) > 1 and not n else 'constant' if not n else None)
         ax.set(title=f'{what} of a window', xlabel='level', xticks=[r['level'] for r in rows])
     fig.axes[0].set_ylabel('rms (steps of the level)')
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8, frameon=False)

@@ -92,11 +92,11 @@ def plot_errors(
 # %% ../../nbs/workshop/a46_error_report.ipynb #58b54e1f
 def _bars(ax, groups, values, *, marks=None):
     "Grouped bars: `values[run]` has one number a group"
-    from loco.core.plots import COLORS
-    width = .8/len(values)
+    from loco.core.plots import model_colors
+    width, colors = .8/len(values), model_colors(values)
     for k,(name, v) in enumerate(values.items()):
         x = np.arange(len(groups)) + (k - (len(values) - 1)/2)*width
-        ax.bar(x, v, .9*width, color=COLORS[k % 7], label=name)
+        ax.bar(x, v, .9*width, color=colors[name], label=name)
         if marks: ax.hlines(marks[name], x - .45*width, x + .45*width, color='black', lw=2, label='chance' if k == len(values) - 1 else None)
     ax.set_xticks(range(len(groups)), groups)
 

@@ -12,7 +12,7 @@ import os, time
 from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from operator import attrgetter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from ..core.config import Config, nearest
 from ..core.errors import BadInput
@@ -31,6 +31,7 @@ class Row:
     at_most:dict = field(default_factory=dict) # Dotted settings that may not be larger than this, whatever the full model has
     extra:bool = False # Not in the paper's table: not run where it is the full model, left out of tables where it has no runs
     whose:str = '' # Whose the printed numbers are, where the paper has no such row
+    shown:str = '' # What a table writes instead of the name, with settings of the full model in braces, such as `W = {window} (LoCo)`
 
     def settings(self,
         base:Config, # The full model
@@ -88,7 +89,7 @@ EXPERIMENTS = {
     'table2b': Experiment('Table 2b: the target G of the correspondence loss', (
         Row('diagonal', {'model.target': 'diagonal'}, (55.9, 51.1, 44.1, 35.4, 21.9, 52.7)),
         Row('softened', {'model.target': 'softened'}, (55.6, 50.5, 43.9, 36.6, 23.1, 52.8)),
-        Row('fixed Gaussian', {'model.target': 'fixed'}, (55.9, 50.9, 44.4, 36.8, 23.7, 52.9)), _loco)),
+        Row('fixed Gaussian', {'model.target': 'fixed'}, (55.9, 50.9, 44.4, 36.8, 23.7, 52.9)), replace(_loco, shown='{target} (LoCo)'))),
     'table2c': Experiment('Table 2c: how one modality attends to the other', (
         Row('global', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)),
         Row('fixed windows', {'model.cross': 'fixed'}, (56.4, 50.6, 43.9, 35.3, 22.5, 52.7)), _loco,
@@ -96,7 +97,7 @@ EXPERIMENTS = {
         Row('CDP, roles of Eq. 6', {'model.guided': True}, extra=True), Row('CDP, a stream asks for itself', {'model.guided': False}, extra=True),
         Row('CDP, points held at the ends', {'model.border': True}, extra=True), Row('CDP, points lost at the ends', {'model.border': False}, extra=True), _alone, _corrected)),
     'table2d': Experiment('Table 2d: the window size W', (
-        Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), _loco,
+        Row('W = 4', {'model.window': 4}, (55.8, 50.6, 44.3, 36.5, 25.4, 52.9)), replace(_loco, shown='W = {window} (LoCo)'),
         Row('W = 16', {'model.window': 16}, (56.2, 51.3, 44.9, 36.6, 25.1, 53.0)),
         Row('W = 32', {'model.window': 32}, (56.2, 51.3, 44.2, 36.0, 23.2, 52.8)), Row('full', {'model.cross': 'global'}, (55.5, 50.2, 43.9, 36.4, 22.6, 52.4)))),
     'table3': Experiment('Table 3: what each part adds', (
@@ -105,7 +106,7 @@ EXPERIMENTS = {
         Row('LoCo in bf16', {'train.precision': 'bf16'}, extra=True))),
     'fig1b': Experiment('Fig. 1b: similarity against distance', (Row('without LCC', _no_lcc), _loco)),
     'fig3': Experiment('Fig. 3: the weight alpha of the correspondence loss', (
-        Row('0', _no_lcc, _avg(52.5)), *(Row(f'{a:g}', {'loss.lcc_weight': a}) for a in (0.01, 0.03)), _loco,
+        Row('0', _no_lcc, _avg(52.5)), *(Row(f'{a:g}', {'loss.lcc_weight': a}) for a in (0.01, 0.03)), replace(_loco, shown='{lcc_weight:g} (LoCo)'),
         *(Row(f'{a:g}', {'loss.lcc_weight': a}) for a in (0.3, 1.0)))),
     'fig4': Experiment('Fig. 4: the cross-similarity matrix, with and without LCC', (Row('without LCC', _no_lcc), _loco)),
     'fig5': Experiment('Fig. 5: what is found', (Row('Base*', {'model.cross': 'global', **_no_lcc}), _loco)),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AXES', 'CROSS', 'TEST', 'BASE', 'Place', 'Axis', 'axis', 'some_videos', 'joined', 'Point', 'plan_map', 'data_of',
            'run_point', 'claim_map', 'perform_map', 'map_bundle', 'map_annotations', 'read_map', 'unpack_map', 'scores',
-           'gain', 'plot_axis', 'map_table', 'map_verdicts', 'map_progress']
+           'gain', 'plot_axis', 'map_table', 'map_verdicts', 'axes_that_ran', 'map_progress']
 
 # %% ../../nbs/workshop/a45b_map.ipynb #fe9fb0d4
 import dataclasses, os, platform, re
@@ -23,7 +23,7 @@ from .tables import Difference, difference
 @dataclass(frozen=True)
 class Place:
     "What one run of the map varies"
-    lag:float = 0.0 # Seconds by which the sound of an event comes after its picture
+    lag:float = 0.0 # Seconds by which an event is heard after it is seen
     lagged:float = 1.0 # Share of the events whose sound is late
     distractors:float = 2.0 # Mean number of events a video and modality that the other modality lacks
     coherence:float = 4.0 # Seconds over which a scene changes
@@ -58,7 +58,7 @@ class Axis:
         return [Place(**{**self.rest, self.name: v}) for v in self.values]
 
 AXES = {
-    'lag': Axis('sound after picture (s)', 'lag', (0., 1., 2., 4.)),
+    'lag': Axis('heard after it is seen by (s)', 'lag', (0., 1., 2., 4.)),
     'distractors': Axis('events of one modality, a video and modality', 'distractors', (0., 2., 4., 8.)),
     'coherence': Axis('seconds over which a scene changes', 'coherence', (0.5, 2., 4., 16.)),
     'weight': Axis('weight of LCC', 'weight', (0.01, 0.03, 0.1, 0.3)),
@@ -391,11 +391,23 @@ def map_verdicts(
         out.append(f'**{title}**: {said or "not run yet"}.')
     return out
 
+def axes_that_ran(
+    kept:dict, # What `map_bundle` returned
+) -> list[str]: # Names, in the order of `AXES`
+    "The axes that have runs at two of their places or more, so that there is something to compare"
+    slugs = {o['place'] for o in kept['runs']}
+    return [name for name in AXES if sum(p.slug in slugs for p in axis(name).places) > 1]
+
 def map_progress(
     kept:dict, # What `map_bundle` returned
     seeds:int=3, # Seeds that are planned
 ) -> list[list[str]]: # A heading and a line an axis
     "What ran and what did not"
-    done = set(scores(kept))
-    plan = {name: plan_map([name], seeds=seeds) for name in AXES}
-    return [['axis', 'runs', 'of'], *([name, str(sum(p.key in done for p in points)), str(len(points))] for name, points in plan.items())]
+    done, slugs = set(scores(kept)), {o['place'] for o in kept['runs']}
+    lines = [['axis', 'places that have runs', 'of', 'runs', 'of']]
+    for name in AXES:
+        points, places = plan_map([name], seeds=seeds), axis(name).places
+        counts = sum(p.slug in slugs for p in places), len(places), sum(p.key in done for p in points), len(points)
+        lines.append([name, *map(str, counts)])
+    return lines
+

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HEAD', 'CONTRASTS', 'PRINTED', 'Results', 'by_seed', 'results', 'records', 'Difference', 'difference', 'seeds_needed',
-           'printed', 'cells', 'markdown', 'verdicts', 'seeds_between', 'power', 'plot_rows', 'ask', 'closer',
-           'plot_history', 'bundle', 'read_bundle', 'write_bundle', 'unpack', 'plot_similarity', 'plot_alpha',
+           'printed', 'named', 'signed', 'cells', 'markdown', 'verdicts', 'seeds_between', 'power', 'plot_rows', 'ask',
+           'closer', 'plot_history', 'bundle', 'read_bundle', 'write_bundle', 'unpack', 'plot_similarity', 'plot_alpha',
            'plot_csm_std', 'plot_found', 'matrices', 'plot_matrices', 'draw']
 
 # %% ../../nbs/workshop/a45_study_tables.ipynb #d110e940
@@ -115,6 +115,19 @@ def printed(
     "What the paper prints for a row"
     return row.i3d if config['data']['fps'] == 25 else row.paper
 
+def named(
+    row:Row, # A row
+    config:dict|None=None, # Settings; the row's plain name if none
+) -> str:
+    "What a table writes for a row: its name, or what is measured and LoCo's value of it"
+    return row.shown.format(**{**config['model'], **config['loss']}) if row.shown and config else row.name
+
+def signed(
+    text:str, # Numbers with hyphens for minus
+) -> str:
+    "The same with minus signs, for prose and tables that are read"
+    return re.sub(r'(?<![\w.])-(?=\d)', '−', text)
+
 def cells(
     res:Results, # Scores
     config:dict, # Settings
@@ -125,7 +138,7 @@ def cells(
     for r, n, x, m, s in zip(res.experiment.rows, res.seeds, res.scores, res.mean, res.spread):
         ours = [f'{a:.1f} ± {b:.1f}' if n > 1 else f'{a:.1f}' if n else '–' for a, b in zip(m, s)]
         d = '' if r.name == res.experiment.reference else str(difference(x[:, -1], ref[:, -1]))
-        lines.append([r.name, str(n), *ours, d])
+        lines.append([named(r, config), str(n), *ours, d])
         paper = printed(r, config)
         if any(v is not None for v in paper): lines.append([f"  paper{', ' if r.whose else ''}{r.whose}", '', *map(show, paper), ''])
     return lines
@@ -140,7 +153,7 @@ def markdown(
     line = lambda cs: '| ' + ' | '.join(cs) + ' |'
     head = [h.format(res.experiment.reference) for h in HEAD]
     body = [line([f'*{c.strip()}*' if c and row[0].startswith(' ') else c for c in row]) for row in cells(res, config)]
-    return '\n'.join([line(head), '|---|' + '---:|'*(len(head) - 1), *body])
+    return signed('\n'.join([line(head), '|---|' + '---:|'*(len(head) - 1), *body]))
 
 # %% ../../nbs/workshop/a45_study_tables.ipynb #bf04b771
 def _place(gap): return f'{abs(gap):.1f} {"above" if gap > 0 else "below"}'
@@ -209,20 +222,22 @@ def plot_rows(
     data:str='this data set', # Name of the data
 ) -> 'Picture':
     "Paper, ours, and paired differences of an experiment's Avg."
-    from loco.core.plots import COLORS, Picture
+    from loco.core.plots import COLORS, LOCO, Picture
     rows = res.experiment.rows
     fig = Picture(7.4, .9 + .34*len(rows))
     a, b, c = fig.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1.3))
     y, ref = np.arange(len(rows)), res.scores[res.index(res.experiment.reference)]
     paper = [np.nan if r.whose else printed(r, config)[-1] or np.nan for r in rows]
     a.plot(paper, y, 'D', color='#777777', ms=5)
-    for i, x in enumerate(res.scores): b.plot(x[:, -1], np.full(len(x), i), 'o', color=COLORS[0], alpha=.45, ms=4, mew=0)
-    b.plot(res.mean[:, -1], y, '|', color=COLORS[0], ms=15, mew=2)
+    for i, (r, x) in enumerate(zip(rows, res.scores)):
+        color = LOCO if r.name == 'LoCo' else COLORS[0]
+        b.plot(x[:, -1], np.full(len(x), i), 'o', color=color, alpha=.45, ms=4, mew=0)
+        b.plot(res.mean[i, -1], i, '|', color=color, ms=15, mew=2)
     for i, (r, x) in enumerate(zip(rows, res.scores)):
         d = difference(x[:, -1], ref[:, -1])
         if r.name != res.experiment.reference and d.pairs: c.errorbar(d.mean, i, xerr=None if math.isnan(d.half) else d.half, fmt='o', mfc='white' if d.pairs == 1 else None, color=COLORS[1] if d.clear else '#777777', ms=5, capsize=3)
     c.axvline(0, color='#777777', lw=.8)
-    a.set(title='paper, UnAV-100', xlabel='Avg. mAP (%)', yticks=y, yticklabels=[r.name for r in rows], ylim=(len(rows) - .5, -.5))
+    a.set(title='paper, UnAV-100', xlabel='Avg. mAP (%)', yticks=y, yticklabels=[named(r, config) for r in rows], ylim=(len(rows) - .5, -.5))
     b.set(title=data, xlabel='Avg. mAP (%)')
     c.set(title=f'difference from {res.experiment.reference}', xlabel='points, paired, 95 % interval')
     for ax in (a, b, c): ax.grid(axis='x', color='#dddddd', lw=.6)
@@ -245,33 +260,40 @@ def closer(
     questions:dict, # Heading to a function of a record, as `ask` takes it
     *,
     digits:int=1, # Digits behind the point
+    config:dict|None=None, # Settings, for names of rows that tell LoCo's own value
 ) -> str: # Markdown
-    "A table of other numbers than mAP"
-    ref, lines = res.index(res.experiment.reference), [[r.name] for r in res.experiment.rows]
+    "A table of other numbers than mAP, and below it what its numbers are"
+    ref, lines = res.index(res.experiment.reference), [[named(r, config)] for r in res.experiment.rows]
     for x in (ask(res, get) for get in questions.values()):
         for i, (line, row) in enumerate(zip(lines, x)):
             some, d = row[np.isfinite(row)], difference(row, x[ref])
             text = '–' if not len(some) else f'{some.mean():.{digits}f}' + (f' ± {some.std(ddof=1):.{digits}f}' if len(set(some)) > 1 else '')
             pair = f' ({d.mean:+.{digits}f} ± {d.half:.{digits}f})' if i != ref and d.pairs > 1 and d.half > 1e-9 else ''
             line.append(text + pair)
-    return '\n'.join(['| | ' + ' | '.join(questions) + ' |', '|---|' + '---:|'*len(questions), *('| ' + ' | '.join(l) + ' |' for l in lines)])
+    told = any(' (' in o for l in lines for o in l[1:])
+    note = f'\n\nMean ± standard deviation over seeds{f"; in brackets the paired difference from {res.experiment.reference}, with its 95 % interval"*told}.'
+    return signed('\n'.join(['| | ' + ' | '.join(questions) + ' |', '|---|' + '---:|'*len(questions), *('| ' + ' | '.join(l) + ' |' for l in lines)]) + note)
 
 # %% ../../nbs/workshop/a45_study_tables.ipynb #8fc65cfe
 def plot_history(
     res:Results, # Runs by row
     panels:dict, # Title to a key of the history, such as `{'validation mAP (%)': 'mAP'}`
+    *,
+    config:dict|None=None, # Settings, for names of rows that tell LoCo's own value
 ) -> 'Picture':
-    "How the runs of an experiment went"
-    from loco.core.plots import COLORS, Picture
+    "How the runs of an experiment went; a row with one seed is dashed"
+    from loco.core.plots import Picture, model_colors
     fig = Picture(3.6*len(panels), 2.8)
     axes = np.atleast_1d(fig.subplots(1, len(panels)))
+    colors = model_colors(r.name for r in res.experiment.rows)
     for ax, (title, key) in zip(axes, panels.items()):
-        for i, (r, runs) in enumerate(zip(res.experiment.rows, res.runs)):
+        for r, runs in zip(res.experiment.rows, res.runs):
             curves = np.array([[e[key] for e in o['history']] for o in runs if all(key in e for e in o['history'])])
             if not len(curves): continue
             x = np.arange(1, curves.shape[1] + 1)
-            ax.plot(x, curves.mean(0), color=COLORS[i % len(COLORS)], label=r.name, lw=1.6)
-            ax.fill_between(x, curves.min(0), curves.max(0), color=COLORS[i % len(COLORS)], alpha=.15, lw=0)
+            one = len(curves) == 1
+            ax.plot(x, curves.mean(0), '--' if one else '-', color=colors[r.name], label=named(r, config) + ' (one seed)'*one, lw=1.6)
+            ax.fill_between(x, curves.min(0), curves.max(0), color=colors[r.name], alpha=.15, lw=0)
         ax.set(title=title, xlabel='epoch')
     lines, names = max((ax.get_legend_handles_labels() for ax in axes), key=lambda o: len(o[1]))
     fig.legend(lines, names, loc='outside lower center', ncols=min(6, max(1, len(names))), fontsize=8, frameon=False, handlelength=1)
@@ -341,17 +363,17 @@ def plot_similarity(
     res:Results, # Runs by row, with their diagnoses
 ) -> 'Picture':
     "Audio-visual similarity against distance (Fig. 1b)"
-    from loco.core.plots import COLORS, Picture
-    fig = Picture(7, 2.6)
+    from loco.core.plots import Picture, model_colors
+    fig, colors = Picture(7, 2.6), model_colors(r.name for r in res.experiment.rows)
     for ax, which in zip(fig.subplots(1, 2), ('unimodal', 'projected')):
-        for i, (r, runs) in enumerate(zip(res.experiment.rows, res.runs)):
+        for r, runs in zip(res.experiment.rows, res.runs):
             found = [o['diagnosis'] for o in runs if o.get('diagnosis') and o['diagnosis'][which]]
             if not found: continue
             own, strange = (np.array([[np.nan if c is None else c for c in d[which]['centred'][k]] for d in found]) for k in ('all', 'mismatched'))
             x = np.array(found[0]['distances'])*found[0]['step']
-            ax.plot(x, own.mean(0), '.-', color=COLORS[i], label=r.name)
-            ax.plot(x, strange.mean(0), '--', color=COLORS[i], lw=1)
-            ax.fill_between(x, own.min(0), own.max(0), color=COLORS[i], alpha=.15, lw=0)
+            ax.plot(x, own.mean(0), '.-', color=colors[r.name], label=r.name)
+            ax.plot(x, strange.mean(0), '--', color=colors[r.name], lw=1)
+            ax.fill_between(x, own.min(0), own.max(0), color=colors[r.name], alpha=.15, lw=0)
         ax.set(title=f'{which} features', xlabel='distance (s)')
         ax.axhline(0, color='#777777', lw=.8)
     fig.axes[0].set_ylabel('cosine, mean part removed')
@@ -367,14 +389,14 @@ def plot_alpha(
     data:str='this data set', # Name of the data
 ) -> 'Picture':
     "Avg. against the weight of the correspondence loss (Fig. 3)"
-    from loco.core.plots import COLORS, Picture
+    from loco.core.plots import LOCO, Picture
     names = [f"{config['loss']['lcc_weight']:g}" if r.name == res.experiment.reference else r.name for r in res.experiment.rows]
     fig, paper = Picture(7, 2.5), [printed(r, config)[-1] or np.nan for r in res.experiment.rows]
     a, b = fig.subplots(1, 2, width_ratios=(1, 1.6))
     x = np.arange(len(names))
     a.plot(x, paper, 'D', color='#777777', ms=5)
-    b.errorbar(x, res.mean[:, -1], res.spread[:, -1], fmt='-', color=COLORS[0], capsize=3)
-    for i, row in enumerate(res.scores): b.plot(np.full(len(row), i), row[:, -1], 'o', color=COLORS[0], alpha=.45, ms=4, mew=0)
+    b.errorbar(x, res.mean[:, -1], res.spread[:, -1], fmt='-', color=LOCO, capsize=3)
+    for i, row in enumerate(res.scores): b.plot(np.full(len(row), i), row[:, -1], 'o', color=LOCO, alpha=.45, ms=4, mew=0)
     for ax, title in ((a, 'paper, UnAV-100 (printed points)'), (b, f'{data}: seeds, mean, standard deviation')):
         ax.set(title=title, xlabel='weight alpha of LCC', xticks=x, xticklabels=names, xlim=(-.5, len(x) - .5))
     a.set_ylabel('Avg. mAP (%)')
@@ -385,13 +407,13 @@ def plot_csm_std(
     res:Results, # Runs by row, with their diagnoses
 ) -> 'Picture':
     "Mean of std of the cross-similarity, each seed a dot (Fig. 4)"
-    from loco.core.plots import COLORS, Picture
-    fig = Picture(7, 1.9)
+    from loco.core.plots import Picture, model_colors
+    fig, colors = Picture(7, 1.9), list(model_colors(r.name for r in res.experiment.rows).values())
     panels = {'unimodal features': lambda d: d['unimodal']['csm_std'], 'mean part removed': lambda d: d['unimodal']['centred']['csm_std']}
     for ax, (title, get) in zip(fig.subplots(1, 2, sharey=True), panels.items()):
         for i, x in enumerate(ask(res, lambda o: get(o['diagnosis']))):
-            ax.plot(x, np.full(len(x), i), 'o', color=COLORS[i], alpha=.5, mew=0)
-            if np.isfinite(x).any(): ax.plot(np.nanmean(x), i, '|', color=COLORS[i], ms=18, mew=2)
+            ax.plot(x, np.full(len(x), i), 'o', color=colors[i], alpha=.5, mew=0)
+            if np.isfinite(x).any(): ax.plot(np.nanmean(x), i, '|', color=colors[i], ms=18, mew=2)
         ax.set(title=title, xlabel='std of the matrix, mean over videos', ylim=(-.6, len(res.runs) - .4), yticks=range(len(res.runs)), yticklabels=[r.name for r in res.experiment.rows])
     return fig
 

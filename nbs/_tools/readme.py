@@ -22,16 +22,22 @@ _hidden = {'hide', 'export', 'exporti', 'default_exp'}
 _link = re.compile(r'(\]\(|src=")(?!https?:|#|mailto:|/|data:|nbs/)([^)"\s]+)')
 _magic = re.compile(r'^%.*\n?', re.M)
 
+def from_top(text):
+    "Links of a page in `nbs`, relative to the top folder"
+    return _link.sub(lambda m: m[1] + os.path.relpath(os.path.join('nbs', m[2])), text)
+
 def shown(cell):
     "The cell as the README shows it, or `None`"
     if cell.cell_type == 'markdown':
-        cell.source = _link.sub(lambda m: m[1] + os.path.relpath(os.path.join('nbs', m[2])), cell.source)
+        cell.source = from_top(cell.source)
         return cell
     d, source = directives(cell.source)
     if cell.cell_type != 'code' or d.keys() & _hidden or 'false' in (d.get('include'), d.get('readme')): return None
     cell.source, tags = _magic.sub('', source).strip(), cell.metadata.setdefault('tags', [])
     if d.get('echo') == 'false' or 'hide_input' in d: tags.append('remove-input')
     if d.get('output') == 'false' or 'hide_output' in d: cell.outputs = []
+    for o in cell.outputs:
+        if 'text/markdown' in o.get('data', {}): o.data['text/markdown'] = from_top(o.data['text/markdown'])
     return cell
 
 def build():
