@@ -28,7 +28,7 @@ def parts():
     return {k: v for k, v in found.items() if v}
 
 def page(path):
-    "Name of a notebook's page: its path below nbs/ without the ending, as in `3_detector/06_blocks`"
+    "Name of a notebook's page: its path below nbs/ without the ending, as in `3_detector/07_blocks`"
     return Path(path).relative_to(NBS).with_suffix('').as_posix()
 
 def directives(src):

@@ -1,4 +1,4 @@
-"""Keep what the baseline's whole run measured: runs/baseline -> nbs/results/baseline.json, which 3_detector/15_baseline shows
+"""Keep what the baseline's whole run measured: runs/baseline -> nbs/results/baseline.json, which 3_detector/17_baseline shows
 
     loco train --preset stampsav --model.cross none --model.lcc false --out runs/baseline && loco eval runs/baseline
     python nbs/_tools/keep_baseline.py [RUN]

@@ -1,7 +1,7 @@
 """Execute notebooks in place, keeping their outputs and the state of their widgets
 
     python nbs/_tools/run_nbs.py                        every notebook
-    python nbs/_tools/run_nbs.py nbs/3_detector/06_blocks.ipynb  some of them
+    python nbs/_tools/run_nbs.py nbs/3_detector/07_blocks.ipynb  some of them
     python nbs/_tools/run_nbs.py --check -j 2           only see that they run, in kernels that start at once; write nothing
 
 The kernel starts in the notebook's folder, as in JupyterLab, and imports `loco` from the working tree. Cells under
