@@ -55,6 +55,17 @@ def _gone(homes, patience=2.):
     while not (gone := [r for r, (host, pid) in enumerate(homes) if host == here and not _running(pid)]) and time.monotonic() < end: time.sleep(.05)
     return gone
 
+# %% ../../nbs/workshop/a24_run_processes.ipynb #rndz0002
+def _join(backend, timeout):
+    "Join the process group that `torchrun` announced; after an elastic restart under names of its own"
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    one_node = os.environ.get('LOCAL_WORLD_SIZE') == os.environ.get('WORLD_SIZE')
+    if attempt == '0' or not one_node:
+        dist.init_process_group(backend, timeout=timeout)
+        return
+    store, rank, world = next(dist.rendezvous('env://', timeout=timeout))
+    dist.init_process_group(backend, store=dist.PrefixStore(f'attempt {attempt}', store), rank=rank, world_size=world, timeout=timeout)
+
 # %% ../../nbs/workshop/a24_run_processes.ipynb #52129e62
 @contextmanager
 def processes(
@@ -69,7 +80,7 @@ def processes(
     if device.type == 'cuda':
         device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
         torch.cuda.set_device(device)
-    try: dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=timedelta(seconds=timeout))
+    try: _join('nccl' if device.type == 'cuda' else 'gloo', timedelta(seconds=timeout))
     except dist.DistError as e:
         raise RuntimeError(f'process {rank} waited {timeout:.0f} s for all {world} processes to arrive: check that every one was started '
                            f'with the same MASTER_ADDR and MASTER_PORT ({e})') from e
