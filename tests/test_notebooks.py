@@ -144,3 +144,16 @@ def test_checks_are_shortened_where_a_cell_says_so():
     assert run_nbs.shortened(cell).endswith('train(model, epochs=1)') and run_nbs.shortened('train(epochs=4)') == 'train(epochs=4)'
     assert run_nbs.shortened('#| hide\n#| check: skip\n1/0') == ''
     with pytest.raises(ValueError, match='epochs=4'): run_nbs.shortened('#| check: epochs=4 -> epochs=1\ntrain(epochs=5)')
+
+@pytest.mark.notebooks
+def test_a_kernel_may_end_between_two_questions(monkeypatch):
+    "A process that is running when it is looked up and gone when it is asked is one that has ended"
+    import subprocess, sys, psutil
+    from warm import Forked
+    child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
+    forked = Forked(child.pid)
+    assert forked.poll() is None
+    child.communicate(b'\n')
+    monkeypatch.setattr(psutil.Process, 'is_running', lambda self: True)
+    assert forked.poll() == 0 and forked.wait() == 0
+    forked.terminate(), forked.kill()

@@ -7,6 +7,7 @@ Each notebook has a process, a memory and a folder of its own as with any kernel
 seconds in which Python reads these packages are spent once instead of a hundred times. Needs `fork` to be safe after importing, which it is on Linux.
 """
 import atexit, importlib, json, os, signal, subprocess, sys, time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -55,13 +56,18 @@ class Forked:
     "A kernel that is not our child, with as much of `subprocess.Popen` as Jupyter's provisioner uses"
     stdin = stdout = stderr = None
     def __init__(self, pid): self.pid, self.process = pid, psutil.Process(pid)
-    def poll(self): return None if self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE else 0
+    def poll(self):
+        "`None` while it runs; it may end between two questions"
+        try: return None if self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE else 0
+        except psutil.NoSuchProcess: return 0
     def wait(self):
         while self.poll() is None: time.sleep(.01)
         return 0
-    def send_signal(self, number): self.process.send_signal(number)
-    def terminate(self): self.process.terminate()
-    def kill(self): self.process.kill()
+    def send_signal(self, number):
+        "As `Popen`: nothing happens to a process that has ended"
+        with suppress(psutil.NoSuchProcess): self.process.send_signal(number)
+    def terminate(self): self.send_signal(signal.SIGTERM)
+    def kill(self): self.send_signal(signal.SIGKILL)
 
 class Warm:
     "The process that is forked, started when the first kernel is asked for"
