@@ -12,7 +12,7 @@ import numpy as np
 from pathlib import Path
 from functools import lru_cache
 from ..core.errors import BadInput, Missing
-from .stamps import level_out, photo as stamp_photo, read_sound, sound as stamp_sound, stamps, trim
+from .stamps import level_out, one_of, photo as stamp_photo, read_sound, sides, sound as stamp_sound, stamps, trim
 from .video import rate
 
 # %% ../../nbs/7_using/70_sources.ipynb #03f53990
@@ -192,13 +192,9 @@ def voice(
     return dict(game=game_sound, font=font_sound)[source](rest) if rest else stamp_sound(_stamp(name))
 
 # %% ../../nbs/7_using/70_sources.ipynb #0be7ca8b
-_long = 3.5*rate
-
 def _parts(label, modality):
     "Sources of a class: names, or the halves of a single long recording"
-    names = (voices if modality == "audio" else pictures)[label]
-    halves = modality == "audio" and len(names) == 1 and len(voice(names[0])) >= _long
-    return 2 if halves else len(names)
+    return sides(voices[label], read=voice) if modality == "audio" else len(pictures[label])
 
 def allowed(
     label:str,
@@ -216,8 +212,4 @@ def excerpt(
     source:int, # As `allowed` gives
 ) -> np.ndarray: # `(n,)` samples
     "A recording, or one side of a single long one"
-    names = voices[label]
-    if len(names) > 1: return voice(names[source])
-    x = voice(names[0])
-    cut = round(.6*len(x)) if len(x) >= _long else len(x)
-    return x[cut:] if source else x[:cut]
+    return one_of(voices[label], source, read=voice)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['stamps', 'photos', 'sounds', 'labels', 'splits', 'photo', 'trim', 'read_sound', 'sound', 'level_out', 'Look',
-           'Recipe', 'from_json', 'read_recipe', 'draw_length', 'Track', 'Plan', 'events', 'distractors', 'draw_source',
-           'recording', 'plan_video']
+           'Recipe', 'from_json', 'read_recipe', 'draw_length', 'Track', 'Plan', 'events', 'distractors', 'sides',
+           'draw_source', 'one_of', 'recording', 'plan_video']
 
 # %% ../../nbs/7_using/69_stamps.ipynb #0b8cd5db
 import numpy as np
@@ -288,7 +288,15 @@ class _Board:
         self.tracks.append(Track(label, modality, round(s, 3), round(e, 3), self.draw_source(label, modality), len(self.tracks)))
 
 # %% ../../nbs/7_using/69_stamps.ipynb #7944a3ad
-_long = 3.5*rate
+_long = 3.5*rate # Samples of a recording that is long enough to be two
+
+def sides(
+    names, # Recordings of a class
+    *,
+    read, # Returns the samples of a recording
+) -> int: # How many there are to choose from
+    "Number of recordings; a single long one has two sides"
+    return 2 if len(names) == 1 and len(read(names[0])) >= _long else len(names)
 
 def draw_source(
     label:str,
@@ -299,22 +307,29 @@ def draw_source(
     rng,
 ) -> int: # Index of a photograph or recording; the last is held out from training
     "Which source a track shows or plays"
-    n = len((sounds if modality == "audio" else photos)[label])
-    if n == 1: n += modality == "audio" and len(sound(sounds[label][0])) >= _long
+    n = sides(sounds[label], read=sound) if modality == "audio" else len(photos[label])
     if n == 1: return 0
     if subset != "train" and rng.random() < recipe.held_out: return n - 1
     return int(rng.integers(n - 1))
+
+def one_of(
+    names, # Recordings of a class
+    source:int, # Which of several; of a single long one, 0 for its beginning and 1 for its end
+    *,
+    read, # Returns the samples of a recording
+) -> np.ndarray: # `(n,)` samples
+    "A recording, or one side of a single long one"
+    if len(names) > 1: return read(names[source])
+    x = read(names[0])
+    cut = round(.6*len(x)) if len(x) >= _long else len(x)
+    return x[cut:] if source else x[:cut]
 
 def recording(
     label:str,
     source:int, # As `draw_source` returns
 ) -> np.ndarray: # `(n,)` samples
     "The samples a track plays: a recording, or one side of a long one"
-    names = sounds[label]
-    if len(names) > 1: return sound(names[source])
-    x = sound(names[0])
-    cut = round(.6*len(x)) if len(x) >= _long else len(x)
-    return x[cut:] if source else x[:cut]
+    return one_of(sounds[label], source, read=sound)
 
 # %% ../../nbs/7_using/69_stamps.ipynb #85c84271
 def _add_events(board, recipe, cast, count):

@@ -8,7 +8,7 @@ __all__ = ['AXES', 'CROSS', 'TEST', 'BASE', 'Place', 'Axis', 'axis', 'some_video
            'gain', 'plot_axis', 'map_table', 'map_verdicts', 'axes_that_ran', 'map_progress']
 
 # %% ../../nbs/workshop/a47_map.ipynb #fe9fb0d4
-import dataclasses, os, platform, re
+import dataclasses, re
 import numpy as np
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..core.errors import BadInput
 from ..core.files import number, read_json, reading, write_json
 from ..data.annotations import Annotations, find_unav100
 from ..data.simulate import SimulatedFeatures, named_rng, random_annotations
-from .tables import Difference, difference
+from .tables import Difference, difference, this_machine
 
 # %% ../../nbs/workshop/a47_map.ipynb #58405864
 @dataclass(frozen=True)
@@ -264,11 +264,10 @@ def map_bundle(
     out:Path, # Folder of the map
 ) -> dict: # `settings`, `annotations`, `test`, `machine` and `runs`
     "Everything measured in a folder, in one value; raises `BadInput` where it is the folder of something else"
-    machine = dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
     runs = [read_json(p) for p in sorted(Path(out).glob('runs/*/*/seed-*.json'))]
     head = read_json(Path(out)/'settings.json', kind=dict)
     if not {'settings', 'annotations', 'test', 'events'} <= head.keys(): raise BadInput(f'{out} holds no map but another reproduction: choose another folder with --out')
-    return dict(**head, machine=machine, runs=runs)
+    return dict(**head, machine=this_machine(), runs=runs)
 
 def map_annotations(
     root:str|Path|None=None, # Annotation file or its folder; UnAV-100's where it is found if none

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HEAD', 'CONTRASTS', 'PRINTED', 'Results', 'by_seed', 'results', 'records', 'Difference', 'difference', 'seeds_needed',
            'printed', 'named', 'signed', 'cells', 'markdown', 'verdicts', 'seeds_between', 'power', 'plot_rows', 'ask',
-           'closer', 'plot_history', 'bundle', 'read_bundle', 'write_bundle', 'unpack', 'plot_similarity', 'plot_alpha',
-           'plot_csm_std', 'plot_found', 'matrices', 'plot_matrices', 'draw']
+           'closer', 'plot_history', 'this_machine', 'bundle', 'read_bundle', 'write_bundle', 'unpack',
+           'plot_similarity', 'plot_alpha', 'plot_csm_std', 'plot_found', 'matrices', 'plot_matrices', 'draw']
 
 # %% ../../nbs/workshop/a46_study_tables.ipynb #d110e940
 import json, math, os, platform, re
@@ -300,14 +300,17 @@ def plot_history(
     return fig
 
 # %% ../../nbs/workshop/a46_study_tables.ipynb #76a9ee84
+def this_machine() -> dict: # `python`, `system`, `machine` and `cores`
+    "Where results are measured, for the record"
+    return dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
+
 def bundle(
     out:Path, # Folder of a reproduction
 ) -> dict: # `settings`, `machine` and `runs`; `data`, the fingerprint of the data set, where it is known
     "Everything measured in a folder, in one value"
-    machine = dict(python=platform.python_version(), system=platform.system(), machine=platform.machine(), cores=os.cpu_count())
     extra = lambda o: {k: read_json(p) for k in LOOKS if (p := run_folder(out, o['slug'], o['seed'])/f'{k}.json').exists()}
     data = dict(data=read_json(Path(out)/'data.json')) if (Path(out)/'data.json').exists() else {}
-    return dict(settings=read_json(Path(out)/'settings.json'), **data, machine=machine, runs=[{**o, **extra(o)} for o in records(out)])
+    return dict(settings=read_json(Path(out)/'settings.json'), **data, machine=this_machine(), runs=[{**o, **extra(o)} for o in records(out)])
 
 def read_bundle(
     path:str|Path, # JSON file that `write_bundle` wrote
