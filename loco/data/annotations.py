@@ -6,7 +6,7 @@
 __all__ = ['longest', 'split_names', 'class_list', 'look_alikes', 'read_event', 'read_entry', 'Annotations', 'find_unav100']
 
 # %% ../../nbs/2_grid/04_annotations.ipynb #233881de
-import math, os, unicodedata
+import difflib, math, os, unicodedata
 import numpy as np
 from collections import Counter
 from pathlib import Path
@@ -100,19 +100,32 @@ def read_entry(
     except ValueError: duration = math.nan
     if not 0 < duration < longest: raise BadInput(f"{at} has the duration {entry['duration']!r:.60}, not a positive number of seconds")
     if not isinstance(entry["subset"], str): raise BadInput(f"{at} has the subset {entry['subset']!r:.60}, not the name of a split such as 'train'")
+    if not entry["subset"].strip(): raise BadInput(f"{at} has an empty subset, where the name of a split such as 'train' should be")
     subset = split_names.get(entry["subset"].strip().lower(), entry["subset"])
-    if notes is not None and subset != entry["subset"]: notes[entry["subset"], subset] += 1
+    known = subset in split_names.values()
+    if notes is not None and (subset != entry["subset"] or not known): notes[entry["subset"], subset if known else None] += 1
     rows = [row for a in events if (row := read_event(a, index=index, duration=duration, at=at, notes=notes))]
     if len(set(rows)) < len(rows): raise BadInput(f"{at} lists one event twice")
     rows = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return duration, subset, rows[:, :2], rows[:, 2].astype(np.int64)
 
 # %% ../../nbs/2_grid/04_annotations.ipynb #30b793ce
+def _split_sentences(count):
+    "What the names of splits were taken for"
+    out = [f"the split {given!r} is read as {name!r}" for given, name in count if name]
+    others = [(given, n) for (given, name), n in count.items() if not name]
+    for given, n in others[:3]:
+        near = difflib.get_close_matches(given.strip().lower()[:100], split_names, n=1, cutoff=.7)
+        hint = f"; is {split_names[near[0]]!r} meant?" if near else ""
+        out.append(f"the split {given!r:.100} ({n:,} video{'s'*(n != 1)}) is none of train, validation and test: nothing uses it unless it is named{hint}")
+    if len(others) > 3: out.append(f"so are {len(others) - 3:,} more splits")
+    return out
+
 def _sentences(count, labels):
     "What was tolerated in a file, for a person"
     many = lambda k, what: [f"{count[k]:,} event{'' if count[k] == 1 else 's'} {what}"] if count[k] else []
     out = many("clipped", "reaching a little past the video, clipped to it") + many("empty", "of no length, left out")
-    out += [f"the split {k[0]!r} is read as {k[1]!r}" for k in count if isinstance(k, tuple)]
+    out += _split_sentences({k: n for k, n in count.items() if isinstance(k, tuple)})
     return tuple(out + [f"the labels {a!r} and {b!r} look alike, and are two classes" for a, b in look_alikes(labels)])
 
 @dataclass(frozen=True, repr=False)
