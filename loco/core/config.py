@@ -156,7 +156,7 @@ class ModelConfig(Section):
     visual_dim:int = opt(doc="Width of the visual features", low=1, high=10**5)
     audio_dim:int = opt(doc="Width of the audio features", low=1, high=10**5)
     classes:int = opt(100, "Number of event classes C", low=1, high=10**5)
-    system:str = opt("loco", "Which network: LoCo, or one that the paper compares it with (Table 1)", choices=("loco", "actionformer", "tridet", "unav", "uniav"))
+    system:str = opt("loco", "Which network: LoCo, or one that the paper compares it with (Table 1)", choices=("loco", "actionformer", "tridet", "unav", "uniav", "tadtr"))
     dim:int = opt(512, "Width D of the model", low=2, high=10**4)
     heads:int = opt(4, "Attention heads H", low=1, high=1000)
     unimodal_blocks:int = opt(2, "Transformer blocks L_u of each modality, before the two meet", low=0, high=100)

@@ -37,8 +37,9 @@ def candidates(
         best, index = flat.topk(min(cfg.top_k, flat.shape[1]), sorted=False)
         point = index // classes
         label = index % classes
+        place = point if out.positions is None else out.positions[level].gather(1, point)
         distances = offsets.float().flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 2))
-        segments = stride * (point[..., None] + distances * distances.new_tensor([-1, 1]))
+        segments = stride * (place[..., None] + distances * distances.new_tensor([-1, 1]))
         score = best.sigmoid()
         keep = score > cfg.min_score
         found.append((segments, score * keep, label.where(keep, -1)))
@@ -94,11 +95,24 @@ def evaluating(
 # %% ../../nbs/3_detector/15_inference.ipynb #5c0a11e6
 def step_scores(
     out:Output, # What the model returned for `B` videos
+    *,
+    steps:int|None=None, # `T`; the points of the finest level if none
 ) -> Tensor: # `(B, T, C)` in [0, 1]
     "Highest score of each class at each step, over all levels"
-    steps = torch.arange(out.logits[0].shape[1], device=out.logits[0].device)
-    levels = [z.float().sigmoid()[:, (steps >> l).clamp(max=z.shape[1] - 1)] for l, z in enumerate(out.logits)]
+    time = torch.arange(steps or out.logits[0].shape[1], device=out.logits[0].device)
+    scores = [z.float().sigmoid() for z in out.logits]
+    if out.positions is None:
+        levels = [s[:, (time >> l).clamp(max=s.shape[1] - 1)] for l, s in enumerate(scores)]
+    else:
+        levels = [_covering(s, out, level=l, time=time) for l, s in enumerate(scores)]
     return torch.stack(levels).amax(0)
+
+def _covering(scores, out, *, level, time):
+    "Highest score of each class among the segments that cover a step, where points stand anywhere"
+    place = out.positions[level][:, :, None]
+    start, end = (place - out.offsets[level][..., 0])*2**level, (place + out.offsets[level][..., 1])*2**level
+    inside = (start[..., None] <= time) & (time <= end[..., None])
+    return (scores[..., None]*inside).amax(1).mT
 
 # %% ../../nbs/3_detector/15_inference.ipynb #5c0a11e1
 def _first(step): return None if math.isinf(step) else max(0, math.ceil(step))
@@ -116,7 +130,7 @@ def windows(
         mask = torch.ones(visual.shape[:2], dtype=torch.bool, device=p.device)
         with evaluating(model):
             out = model(visual, audio, mask)
-            if curves is not None: curves(step_scores(out)[0][_first(low):_first(high)].cpu().numpy())
+            if curves is not None: curves(step_scores(out, steps=mask.shape[1])[0][_first(low):_first(high)].cpu().numpy())
             segments, scores, classes = candidates(out, cfg=cfg)
             middle = segments.mean(-1)
             inside = (middle >= low) & (middle < high)

@@ -24,7 +24,7 @@ def class_scores(
     p, length, parts = next(model.parameters()), model.cfg.max_steps, []
     for n in range(0, len(visual), length):
         v, a = (torch.as_tensor(x[n:n + length]).to(p)[None] for x in (visual, audio))
-        with evaluating(model): parts.append(step_scores(model(v, a))[0].cpu().numpy())
+        with evaluating(model): parts.append(step_scores(model(v, a), steps=v.shape[1])[0].cpu().numpy())
     return np.concatenate(parts)
 
 # %% ../../nbs/7_using/68_watch.ipynb #db91b381

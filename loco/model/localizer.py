@@ -32,6 +32,7 @@ class Output:
     visual:Tensor # Unimodal visual features, `(B, T, D)`
     audio:Tensor # Unimodal audio features, `(B, T, D)`
     lcc:Tensor|None=None # LCC loss (Eq. 5), in training only
+    positions:list[Tensor]|None=None # Where the points stand if not on the grid, `(B, T_l)` in steps of the level; point `j` at step `j` if none
 
     def flat(self) -> tuple[Tensor, Tensor, Tensor]: # Logits `(B, P, C)`, offsets `(B, P, C, 2)`, mask `(B, P)`
         "The same with all levels one after another: `P = sum T_l` points"
@@ -82,6 +83,7 @@ def _check_config(cfg):
 class Localizer(nn.Module):
     "What every network here shares: its sizes, its class names, the clock of its features and what made them"
     origin:Origin|None = None # The encoder of the features it was trained on, where that is known
+    criterion:type|None = None # A network with a detection loss of its own: made as `criterion(cfg.loss)`, called as `loss(out, batch)`
 
     def __init__(self,
         cfg:ModelConfig, # Sizes and variants, see `loco.core.config`
@@ -122,7 +124,7 @@ def embeddings(
     return visual, audio
 
 # %% ../../nbs/workshop/a15_localizer.ipynb #85f2d6d7
-systems = dict(loco="model.network.LoCo", actionformer="rivals.actionformer.ActionFormer", tridet="rivals.tridet.TriDet", unav="rivals.unav.UnAV", uniav="rivals.uniav.UniAV")
+systems = dict(loco="model.network.LoCo", actionformer="rivals.actionformer.ActionFormer", tridet="rivals.tridet.TriDet", unav="rivals.unav.UnAV", uniav="rivals.uniav.UniAV", tadtr="rivals.tadtr.TadTR")
 
 def make_model(
     cfg:ModelConfig, # Sizes and variants; `system` says which network

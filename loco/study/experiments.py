@@ -73,6 +73,7 @@ _loco = Row('LoCo', paper=(56.6, 51.4, 44.7, 36.7, 25.9, 53.4), i3d=(52.8, 47.6,
 def _system(name, key, paper, i3d, **more): return Row(name, {'model.system': key, 'model.lcc': False}, paper, i3d, **more)
 
 _table1 = (
+    _system('TadTR', 'tadtr', (None,)*6, (30.4, 27.1, 23.3, 19.4, 14.3, 29.4)),
     _system('ActionFormer', 'actionformer', (49.2, *(None,)*4, 47.0), (43.5, 39.4, 33.4, 27.3, 17.9, 42.2)),
     _system('TriDet', 'tridet', (49.7, *(None,)*4, 47.3), (46.2, *(None,)*4, 44.4)),
     _system('UnAV', 'unav', (53.8, 48.7, 42.2, 33.8, 20.4, 51.0), (50.6, 45.8, 39.8, 32.4, 21.1, 47.8), at_most={'train.lr': 3e-4}),

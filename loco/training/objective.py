@@ -50,16 +50,21 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.cfg = cfg
-        self.detection = DetectionLoss(cfg.loss)
+        self.detection = (model.criterion or DetectionLoss)(cfg.loss)
+
+    def detect(self, out, batch):
+        "Both detection losses"
+        if self.model.criterion: return self.detection(out, batch)
+        targets = assign_targets(batch.segments, batch.labels, steps=batch.mask.shape[1],
+                                 ranges=self.cfg.model.ranges, classes=self.cfg.model.classes, mask=batch.mask)
+        return self.detection(out, targets)
 
     def forward(self,
         batch:Batch, # `B` training videos
     ) -> dict[str,Tensor]: # Scalars `cls`, `reg`, `lcc` (if the model has it) and their weighted sum `total`
         "Loss terms of one batch"
         out = self.model(batch.visual, batch.audio, batch.mask)
-        targets = assign_targets(batch.segments, batch.labels, steps=batch.mask.shape[1],
-                                 ranges=self.cfg.model.ranges, classes=self.cfg.model.classes, mask=batch.mask)
-        terms = self.detection(out, targets)
+        terms = self.detect(out, batch)
         total = terms['cls'] + terms['reg']
         if out.lcc is not None:
             terms['lcc'] = out.lcc
