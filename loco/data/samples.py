@@ -138,15 +138,15 @@ def collate(
 def batch_count(
     n:int, # Videos in the split
     *,
-    batch:int, # Videos a step, over all processes
+    batch:int, # Videos an update, over all processes
 ) -> int:
-    "Training steps in an epoch: full batches only, but at least one"
+    "Updates in an epoch: full batches only, but at least one"
     return max(1, n // batch)
 
 def batches(
     dataset:VideoDataset, # Training split
     *,
-    batch:int, # Videos a step, over all processes
+    batch:int, # Videos an update, over all processes
     seed:int, # Seed of the run
     epoch:int, # Epoch, from 0
     max_steps:int, # Longest sequence
