@@ -304,7 +304,7 @@ _presets = {
     "stampsav2": dict(
         data=dict(root="data/stampsav2", fps=16, window=16, stride=4, pad=False),
         model=dict(visual_dim=64, audio_dim=64, classes=36, dim=96, unimodal_blocks=1, fusion_blocks=1, lcc_dim=48, scale_init=0.1, guided=True, border=True),
-        train=dict(epochs=18, warmup=2, lr=1e-3, batch=8)),
+        train=dict(epochs=11, warmup=1, lr=1e-3, batch=8)),
     "unav100-onepeace": dict(
         data=dict(root="data/unav100", annotations="unav100_annotations.json", features="onepeace", layout="onepeace", fps=16, window=16, stride=4),
         model=dict(visual_dim=1536, audio_dim=1536, guided=True, border=True),
