@@ -19,9 +19,9 @@ def overlap(
     reach:int, # Steps a chunk sees beyond either end
 ) -> Tensor: # `(B, ceil(T/C), C + 2 reach, ...)`, zeros beyond the sequence
     "Chunks along time, each with its surroundings"
-    count = -(-x.shape[1]//chunk)
+    count = (x.shape[1] + chunk - 1)//chunk     # rounded up
     width = chunk + 2*reach
-    pieces = -(-width//chunk)
+    pieces = (width + chunk - 1)//chunk
     after = (count + pieces - 1)*chunk - x.shape[1] - reach
     padded = F.pad(x, (0,0)*(x.dim()-2) + (reach,after))
     blocks = padded.unflatten(1, (-1,chunk))

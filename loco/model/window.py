@@ -18,7 +18,7 @@ def window_mean(
     window:int=8, # Steps in a window `W`
 ) -> Tensor: # `(B, ceil(T/W), D)`, 0 for a window without valid steps
     "Average of the valid steps of each window"
-    pad = -x.shape[1] % window
+    pad = (window - x.shape[1] % window) % window
     valid = F.pad(mask, (0,pad)).unflatten(1, (-1,window))[...,None]
     steps = F.pad(x, (0,0,0,pad)).unflatten(1, (-1,window))
     total = steps.masked_fill(~valid, 0).sum(2)

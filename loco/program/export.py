@@ -77,7 +77,7 @@ def opentad(
 def onnx(
     run:Annotated[Path, typer.Argument(help='Folder of a finished run.', show_default=False)],
     out:Annotated[Optional[Path], typer.Option(help='The file to write.  [dim]\\[default: model.onnx in the run][/dim]', show_default=False)]=None,
-    steps:Annotated[Optional[int], typer.Option(min=1, help="Longest video, in steps.  [dim]\\[default: the model's max_steps][/dim]", show_default=False)]=None,
+    steps:Annotated[Optional[int], typer.Option(min=1, help="Longest video, in steps, for a file of one length; such a file is faster for short videos.  [dim]\\[default: any length][/dim]", show_default=False)]=None,
 ):
     "Write the model as ONNX, and check it on videos of three lengths. Needs the extra packages of [bold]pip install 'loco-dave\\[onnx]'[/bold]."
     from loco.training.run import load_run
@@ -86,4 +86,5 @@ def onnx(
     path = export_onnx(model, out or run/'model.onnx', steps=steps)
     off = check_onnx(model, path)
     say(f'{path.stat().st_size/1e6:,.1f} MB in {path}; on three videos it differs from the model by at most {off:.0e}')
-    say(f'It takes videos of up to {OnnxModel(path).steps} steps; {path.with_suffix(".json").name} says more')
+    longest = OnnxModel(path).steps
+    say(f'It takes videos of {"any length" if longest is None else f"up to {longest} steps"}; {path.with_suffix(".json").name} says more')
