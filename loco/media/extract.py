@@ -9,12 +9,12 @@ __all__ = ['engines', 'named_videos', 'share', 'extract_video', 'Plan', 'attempt
 # %% ../../nbs/7_using/59_extract.ipynb #452ff80f
 import hashlib, json, multiprocessing, os, shutil, time
 import numpy as np
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from urllib.parse import quote
-from ..core.errors import BadInput, Missing
+from ..core.errors import BadInput, Missing, Occupied
 from ..core.files import atomic, read_json, replace_folder, write_json
 from ..core.origin import check_origin, read_origin, write_origin
 from ..data.features import FeatureStore, RowFile, write_store
@@ -262,6 +262,12 @@ def _items(out, store, records):
         if all(p.is_file() for p in files): yield v, *(np.load(p, mmap_mode="r") for p in files)
         elif v in store: yield v, *store[v]
 
+def _clear(folder, videos):
+    "Remove the files of single videos, and the folder if nothing else is in it"
+    for v in videos: (folder/f"{_file(v)}.npy").unlink(missing_ok=True)
+    for p in folder.glob(".*.tmp"): p.unlink(missing_ok=True)
+    with suppress(OSError): folder.rmdir()
+
 def pack_extracted(
     out:Path, # Folder of the feature set
     records:dict, # Records of the videos that are done, by id
@@ -281,7 +287,7 @@ def pack_extracted(
     replace_folder(out/"features", work/"store")
     shutil.rmtree(work)
     if not keep:
-        for m in ("visual", "audio"): shutil.rmtree(out/m, ignore_errors=True)
+        for m in ("visual", "audio"): _clear(out/m, records)
     return out/"features"
 
 # %% ../../nbs/7_using/59_extract.ipynb #0800b692
@@ -297,8 +303,10 @@ def _alone(out, shard):
     finally: lock.release()
 
 def _same_encoder(out, encoder):
-    "Write down what extracts into a folder; raises BadInput where another encoder did"
+    "Write down what extracts into a folder; raises BadInput where another encoder did, Occupied where features lie that no extraction made"
     made = read_origin(out)
+    if made is None and (found := next((out/o for o in ("features", "visual", "audio") if (out/o).exists()), None)):
+        raise Occupied(f"{found} holds features that were not extracted here, and would be replaced: choose another folder with --out")
     check_origin(made, encoder.origin(), where=f"the features that are already in {out}")
     if made is None: write_origin(out, encoder.origin())
 

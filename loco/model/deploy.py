@@ -10,8 +10,8 @@ import contextlib, logging, warnings
 import numpy as np, torch
 from pathlib import Path
 from torch import nn, Tensor
-from ..core.errors import BadInput, NeedsPackage
-from ..core.files import write_json
+from ..core.errors import BadInput, NeedsPackage, Occupied
+from ..core.files import read_json, write_json
 from .localizer import Localizer, Output, about
 
 # %% ../../nbs/workshop/a52_deploy.ipynb #79d45fa9
@@ -55,6 +55,12 @@ def export_program(
     return torch.export.export(Flat(model.eval()), example, strict=False)
 
 # %% ../../nbs/workshop/a52_deploy.ipynb #01f2a899
+def _check_free(path):
+    "Raise where an export would replace something else than an older one"
+    if path.suffix != ".onnx": raise BadInput(f"{path} is no name of an ONNX file: end it in .onnx")
+    about = path.with_suffix(".json")
+    if about.exists() and "steps" not in read_json(about, kind=dict): raise Occupied(f"{about} is not the description of an ONNX file, and would be replaced by that of {path.name}: choose another name")
+
 @contextlib.contextmanager
 def _quiet():
     "PyTorch's exporter without remarks on packages that are not used here"
@@ -77,6 +83,7 @@ def export_onnx(
     try: import onnxscript
     except ImportError as e: raise NeedsPackage("writing ONNX needs two more packages: pip install 'loco-dave[onnx]'") from e
     path, levels = Path(path), range(model.cfg.stages)
+    _check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [f"logits_{l}" for l in levels] + [f"offsets_{l}" for l in levels]
     steps = steps or model.cfg.max_steps
