@@ -62,6 +62,10 @@ def _about(path):
     s = Path(path).stat()
     return dict(size=s.st_size, time=s.st_mtime_ns)
 
+def _how(dtype, options):
+    "How a video is extracted, besides the encoder"
+    return dict(dtype=dtype, reader=dict(options or {}))
+
 def extract_video(
     encoder, # A loaded encoder
     video:str, # Its id
@@ -81,7 +85,7 @@ def extract_video(
             audio.append(np.clip(a, *_range(dtype)))
         steps = visual.rows
         if not steps: raise BadInput(f"{path} has not one step of {encoder.clock.window/encoder.clock.fps:g} s")
-    record = dict(video=video, file=str(path), **about, **told, steps=steps, took=round(time.perf_counter() - start, 2))
+    record = dict(video=video, file=str(path), **about, **_how(dtype, options), **told, steps=steps, took=round(time.perf_counter() - start, 2))
     write_json(out/"records"/f"{_file(video)}.json", record, indent=None)
     return record
 
@@ -247,11 +251,11 @@ def _records(out, videos):
         except (FileNotFoundError, ValueError): pass
     return found
 
-def _is_done(out, record, path, store):
-    "Whether a video needs nothing more: the same file, extracted, its numbers in two files or in the store"
+def _is_done(out, record, path, store, how):
+    "Whether a video needs nothing more: the same file, extracted in the same way, its numbers in two files or in the store"
     if record is None or "failed" in record or not Path(path).is_file(): return False
     there = record["video"] in store or all((out/m/f"{_file(record['video'])}.npy").is_file() for m in ("visual", "audio"))
-    return there and all(record.get(k) == v for k, v in _about(path).items())
+    return there and all(record.get(k) == v for k, v in _about(path).items()) and all(record.get(k, v) == v for k, v in how.items())
 
 def _store(out): return FeatureStore(out/"features") if (out/"features"/"manifest.json").is_file() else {}
 
@@ -335,7 +339,7 @@ def extract(
         loaded = open_encoder(plan)
         _same_encoder(out, loaded)
         had, store = _records(out, mine), _store(out)
-        jobs = [(v, p) for v, p in mine.items() if not _is_done(out, had.get(v), p, store)]
+        jobs = [(v, p) for v, p in mine.items() if not _is_done(out, had.get(v), p, store, _how(dtype, reader))]
         for v, _ in jobs: (out/"records"/f"{_file(v)}.json").unlink(missing_ok=True)
         here = engine == "processes" and workers <= 1
         run = in_turn if here else engines[engine]
