@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['writing', 'sweep', 'atomic', 'write_text', 'write_json', 'reading', 'read_text', 'whole_text', 'parse_json',
-           'read_json', 'read_json_lines', 'number', 'read_array', 'file_name', 'inside', 'check_replaceable',
-           'check_apart', 'replace_folder', 'aside', 'fresh_folder']
+           'read_json', 'read_json_lines', 'number', 'two_numbers', 'read_array', 'file_name', 'inside',
+           'check_replaceable', 'check_apart', 'replace_folder', 'aside', 'fresh_folder']
 
 # %% ../../nbs/workshop/a02_files.ipynb #9c016c2a
 import errno, hashlib, json, os, platform, re, shutil, stat, time
@@ -243,6 +243,13 @@ def number(
     except OverflowError: x = float("inf")
     if x - x != 0: raise ValueError(f"{value!r:.40} is not a finite number")
     return x
+
+def two_numbers(
+    value, # What a file holds where a start and an end are expected
+) -> tuple[float, float]:
+    "The two finite numbers of a list; raises `ValueError`"
+    if not isinstance(value, (list, tuple)) or len(value) != 2: raise ValueError(f"{value!r:.60} is not [start, end]")
+    return number(value[0]), number(value[1])
 
 # %% ../../nbs/workshop/a02_files.ipynb #9c2b0501
 def _npy_header(f, size):
