@@ -41,12 +41,15 @@ def _only(arrays, path):
     return arrays[found[0]]
 
 def _npz(path):
-    with np.load(path, allow_pickle=False) as z: return _only({k: z[k] for k in z.files}, path)
+    with np.load(path, allow_pickle=False) as z:
+        if sum(o.file_size for o in z.zip.infolist()) > 50*path.stat().st_size + (16 << 20): raise BadInput(f"{path} grows to more than fifty times its size: it holds no features")
+        return _only({k: z[k] for k in z.files}, path)
 
 def _torch(path):
     import torch
     x = torch.load(path, map_location="cpu", weights_only=True)
     x = _only(x, path) if isinstance(x, dict) else x
+    if not isinstance(x, torch.Tensor) or x.is_sparse: raise BadInput(f"{path} holds {'a sparse tensor' if isinstance(x, torch.Tensor) else f'{x!r:.40}'}, not the numbers of one video: save its features as a tensor of shape (T, D)")
     return (x.float() if x.dtype == torch.bfloat16 else x).detach().numpy()
 
 def _safetensors(path):

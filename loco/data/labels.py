@@ -270,6 +270,17 @@ def gather_labels(
     return join_labels([read_labels(f, format=format) for f in label_files(paths, format=format)], strip=strip, add=add)
 
 # %% ../../nbs/7_using/65_labels.ipynb #278b2e98
+_lists = {"hls", "concat", "dash", "sdp", "rtsp", "imf"} # Formats that name other files
+
+def _length(av, path):
+    "Seconds of a media file as a player counts them, 0 where it has none; of a name or a list nothing but the file itself is opened"
+    try:
+        with av.open(f"file:{path.absolute()}", options=dict(protocol_whitelist="file"), metadata_errors="replace") as c:
+            kinds = set(c.format.name.split(","))
+            late = max(0, c.start_time or 0) if "matroska" in kinds else 0     # it counts from 0, wherever the first track begins
+            return 0 if _lists & kinds else max(0, (c.duration or 0) - late)/av.time_base
+    except (av.error.FFmpegError, OSError, UnicodeEncodeError): return 0
+
 def video_facts(
     folder, # Folder of videos, with any folders inside
     *,
@@ -281,9 +292,7 @@ def video_facts(
     files = {o.relative_to(folder).as_posix(): o for o in sorted(folder.rglob("*")) if o.is_file() and _media.search(o.name) and o.suffix.lower() not in (".npy", ".eaf", ".json")}
     ids, out = _ids(files), {}
     for name, path in files.items():
-        try:
-            with av.open(str(path)) as c: seconds = c.duration/av.time_base if c.duration else 0
-        except av.error.FFmpegError as e: seconds = 0
+        seconds = _length(av, path)
         if seconds > 0: out[ids[name]] = {"duration": round(seconds, 6), "file": str(path)}
         elif notes is not None: notes.append(f"{path} cannot be read as a video, so its duration is unknown")
     return out
