@@ -114,6 +114,27 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(write, tmp_path):
     said = python(FULL % write, tmp_path).communicate()[1]
     assert said.startswith('Unwritable: ') and f'{tmp_path}/x.' in said and os.listdir(tmp_path) == []
 
+FULL_DISK = {'opentad': ['export', 'opentad', 'data', '--out', 'out', '--quiet'], 'onnx': ['export', 'onnx', 'run', '--out', 'out.onnx'], 'table': ['data', 'check', 'data', '--table', 'out.csv', '--workers', '1', '--quiet'],
+             'labels': ['label', 'export', 'data/annotations.json', '--out', 'out.csv'], 'simulated': ['data', 'simulate', '--videos', '9', '--visual-dim', '9', '--audio-dim', '9', '--out', 'out', '--quiet']}
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    "A data set and a run"
+    from loco.training.run import train
+    root = tmp_path_factory.mktemp('full')
+    train(small.config(small.write(root/'data'), **{'train.epochs': 1, 'train.warmup': 0}), root/'run', progress=False)
+    return root
+
+@pytest.mark.parametrize('words', FULL_DISK.values(), ids=FULL_DISK)
+def test_commands_on_a_full_disk_name_the_file_and_leave_nothing(words, world, monkeypatch):
+    if 'onnx' in words: pytest.importorskip('onnxscript')
+    import resource, faults
+    monkeypatch.chdir(world)
+    before = contents(world)
+    code, said = faults.live(words, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    assert code == 2 and 'out' in said.splitlines()[-1] and 'make room' in said and 'Traceback' not in said, said
+    assert contents(world) == before
+
 def test_other_files_errors_keep_their_names(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         with atomic(tmp_path/'x'): open(tmp_path/'sub'/'nowhere')

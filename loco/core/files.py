@@ -32,7 +32,7 @@ def writing(
     except Error: raise
     except OSError as e:
         if not _concerns(e, path): raise
-        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = e.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # NumPy, which writes less than it should, gives no number
         new = Unwritable(f"{path} could not be written ({e.strerror or e}): "
                          + ("make room, or choose another folder" if full else "choose another folder, or change the permissions of this one"))
         new.errno = e.errno

@@ -11,7 +11,7 @@ import numpy as np, torch
 from pathlib import Path
 from torch import nn, Tensor
 from ..core.errors import BadInput, NeedsPackage, Occupied
-from ..core.files import read_json, write_json
+from ..core.files import atomic, read_json, write_json
 from .localizer import Localizer, Output, about
 
 # %% ../../nbs/workshop/a52_deploy.ipynb #79d45fa9
@@ -89,7 +89,7 @@ def export_onnx(
     steps = steps or model.cfg.max_steps
     program = export_program(model, steps=steps)
     with _quiet(): done = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
-    done.save(path)
+    with atomic(path) as tmp: done.save(tmp)
     write_json(path.with_suffix(".json"), {**about(model), "steps": steps})
     return path
 
