@@ -11,7 +11,7 @@ import csv, html, io, re
 import numpy as np
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from ..core.errors import BadInput
+from ..core.errors import BadInput, Missing
 from ..core.files import check_apart, read_json, write_json, write_text
 from .label_files import (Labels, events_table, _finite, _need, _package, _read_audacity, _read_coco, _read_database, _read_elan, _read_rttm,
     _read_subtitles, _read_table, _read_via, _text)
@@ -254,6 +254,7 @@ def label_files(
     "The label files at these paths; raises `Missing` for a folder without any"
     files = []
     for p in map(Path, paths):
+        if not p.exists(): raise Missing(f"no file {p}: check the folder and the name")
         found = sorted(o for o in p.rglob("*") if o.is_file() and (format or o.suffix.lower() in _endings)) if p.is_dir() else [p]
         if not found: raise Missing(f"{p} holds no label file; known endings: {' '.join(_endings)}")
         files += found
