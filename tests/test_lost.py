@@ -149,6 +149,16 @@ def tiny(labels=('dog', 'cock')):
     from loco.model.network import LoCo
     return LoCo(ModelConfig(visual_dim=3, audio_dim=2, classes=2, dim=4, heads=1, levels=1, unimodal_blocks=0, fusion_blocks=0, lcc_dim=2, window=2, max_steps=4), labels=labels)
 
+@pytest.mark.parametrize('labels', [('dog', 'c\ud83d'), ('dog', ''), ('dog', ' '), ('dog', 3), ('dog', 'dog'), ('dog',)], ids=ascii)
+def test_what_could_not_be_saved_is_refused_before_anything_is_trained(labels):
+    "A class name that is half a character, no text, or twice there: a whole epoch, and nothing saved"
+    with pytest.raises(BadInput, match='label'): tiny(labels)
+
+def test_class_names_may_come_from_any_table(tmp_path):
+    model = tiny(np.array(['dog', 'cat'], dtype=object))
+    model.save_pretrained(tmp_path)
+    assert type(model).from_pretrained(tmp_path).labels == ('dog', 'cat')
+
 @pytest.mark.parametrize('words', ['# My model', '', 'caf\xe9'])
 def test_a_readme_that_somebody_wrote_stays(words, tmp_path):
     readme, model = tmp_path/'README.md', tiny()
