@@ -82,6 +82,14 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(videos, tmp_path):
     fresh = extract([videos], tmp_path/'fresh', **HOW)
     assert same(tmp_path/'out', fresh.folder)
 
+@pytest.mark.parametrize('other', [dict(reader=dict(video_only=True)), dict(dtype='float16')], ids=['reader', 'dtype'])
+def test_what_was_extracted_in_another_way_is_done_again(other, videos, tmp_path):
+    "Another track or number type: not the old numbers under the new command"
+    extract([videos], tmp_path/'out', **HOW)
+    again = extract([videos], tmp_path/'out', **HOW | other)
+    assert again.now == 5 and same(tmp_path/'out', extract([videos], tmp_path/'fresh', **HOW | other).folder)
+    assert extract([videos], tmp_path/'out', **HOW | other).now == 0
+
 def test_shards_together_are_the_whole(videos, tmp_path):
     whole = extract([videos], tmp_path/'whole', **HOW)
     parts = [extract([videos], tmp_path/'parts', shard=f'{i}/3', **HOW) for i in (3, 1, 2)]

@@ -1,5 +1,5 @@
 "Everything generated that is in git says what its source says: loco/, pyproject.toml and README.md"
-import re
+import builtins, re, symtable
 import pytest
 import export, readme
 from common import LIB, directives, load, notebooks, settings, text
@@ -18,6 +18,18 @@ def test_every_module_has_one_notebook():
     rooms = {o.partition('.')[0] for o in made if '.' in o}
     assert len(made) == len(set(made))
     assert {o.relative_to(LIB).with_suffix('').as_posix().replace('/', '.') for o in LIB.rglob('*.py')} == {*made, '_modidx', *(f'{o}.__init__' for o in rooms)}
+
+def undefined(source, where='module'):
+    "Names that a module reads and that neither it nor Python has"
+    def read(table): return {s.get_name() for s in table.get_symbols() if s.is_referenced() and s.is_global()}.union(*map(read, table.get_children()))
+    whole = symtable.symtable(source, where, 'exec')
+    own = {s.get_name() for s in whole.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
+    return sorted((read(whole) | {s.get_name() for s in whole.get_symbols() if s.is_referenced()}) - own - set(dir(builtins)) - {'__file__', '__name__'})
+
+def test_no_module_uses_what_only_its_page_has():
+    "A name that a hidden cell imports is there on the page, and a NameError in the package"
+    assert undefined('import os\ndef f(x): return os.sep, Missing, [y for y in x]') == ['Missing']
+    assert not {o.relative_to(LIB).as_posix(): names for o in LIB.rglob('*.py') if (names := undefined(o.read_text(encoding='utf-8'), str(o)))}
 
 def test_version_is_that_of_settings():
     import loco

@@ -189,10 +189,11 @@ def test_import_and_export_at_the_command_line(root, tmp_path):
 
 def test_failing_at_the_command_line_leaves_nothing(tmp_path):
     (tmp_path/'a.csv').write_text('video,start,end,label\nv,1,2,dog\nv,x,2,dog\n')
-    for words, says in (((tmp_path/'a.csv', '--out', tmp_path/'o.json'), 'line 3'), ((tmp_path/'a.csv', '--out', tmp_path/'a.csv'), 'among the files to read'), ((tmp_path/'none', '--out', tmp_path/'o.json'), 'none')):
+    (tmp_path/'empty').mkdir()
+    for words, says in (((tmp_path/'a.csv', '--out', tmp_path/'o.json'), 'line 3'), ((tmp_path/'a.csv', '--out', tmp_path/'a.csv'), 'is read here'), ((tmp_path/'none', '--out', tmp_path/'o.json'), 'no file'), ((tmp_path/'empty', '--out', tmp_path/'o.json'), 'no label file')):
         code, _, error = loco('label', 'import', *words)
         assert code and says in str(error)
-    assert [o.name for o in tmp_path.iterdir()] == ['a.csv']
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['a.csv', 'empty']
 
 def test_scores_for_machines(tmp_path, monkeypatch, capsys):
     "`loco eval --json` prints one JSON list and nothing else"

@@ -1,6 +1,7 @@
 "Nothing that somebody has is lost: two writers, replaced files, own words, what a killed program leaves"
 import errno, os, stat, subprocess, sys
 
+import numpy as np
 import pytest
 import small
 from loco.core import files
@@ -113,6 +114,27 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(write, tmp_path):
     said = python(FULL % write, tmp_path).communicate()[1]
     assert said.startswith('Unwritable: ') and f'{tmp_path}/x.' in said and os.listdir(tmp_path) == []
 
+FULL_DISK = {'opentad': ['export', 'opentad', 'data', '--out', 'out', '--quiet'], 'onnx': ['export', 'onnx', 'run', '--out', 'out.onnx'], 'table': ['data', 'check', 'data', '--table', 'out.csv', '--workers', '1', '--quiet'],
+             'labels': ['label', 'export', 'data/annotations.json', '--out', 'out.csv'], 'simulated': ['data', 'simulate', '--videos', '9', '--visual-dim', '9', '--audio-dim', '9', '--out', 'out', '--quiet']}
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    "A data set and a run"
+    from loco.training.run import train
+    root = tmp_path_factory.mktemp('full')
+    train(small.config(small.write(root/'data'), **{'train.epochs': 1, 'train.warmup': 0}), root/'run', progress=False)
+    return root
+
+@pytest.mark.parametrize('words', FULL_DISK.values(), ids=FULL_DISK)
+def test_commands_on_a_full_disk_name_the_file_and_leave_nothing(words, world, monkeypatch):
+    if 'onnx' in words: pytest.importorskip('onnxscript')
+    import resource, faults
+    monkeypatch.chdir(world)
+    before = contents(world)
+    code, said = faults.live(words, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    assert code == 2 and 'out' in said.splitlines()[-1] and 'make room' in said and 'Traceback' not in said, said
+    assert contents(world) == before
+
 def test_other_files_errors_keep_their_names(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         with atomic(tmp_path/'x'): open(tmp_path/'sub'/'nowhere')
@@ -126,6 +148,16 @@ def tiny(labels=('dog', 'cock')):
     from loco.core.config import ModelConfig
     from loco.model.network import LoCo
     return LoCo(ModelConfig(visual_dim=3, audio_dim=2, classes=2, dim=4, heads=1, levels=1, unimodal_blocks=0, fusion_blocks=0, lcc_dim=2, window=2, max_steps=4), labels=labels)
+
+@pytest.mark.parametrize('labels', [('dog', 'c\ud83d'), ('dog', ''), ('dog', ' '), ('dog', 3), ('dog', 'dog'), ('dog',)], ids=ascii)
+def test_what_could_not_be_saved_is_refused_before_anything_is_trained(labels):
+    "A class name that is half a character, no text, or twice there: a whole epoch, and nothing saved"
+    with pytest.raises(BadInput, match='label'): tiny(labels)
+
+def test_class_names_may_come_from_any_table(tmp_path):
+    model = tiny(np.array(['dog', 'cat'], dtype=object))
+    model.save_pretrained(tmp_path)
+    assert type(model).from_pretrained(tmp_path).labels == ('dog', 'cat')
 
 @pytest.mark.parametrize('words', ['# My model', '', 'caf\xe9'])
 def test_a_readme_that_somebody_wrote_stays(words, tmp_path):
@@ -150,6 +182,66 @@ def test_a_clean_annotation_file_is_another_file(tmp_path):
         with pytest.raises(Occupied, match='not replaced'): write_clean(report, root/name)
     assert (root/'annotations.json').read_bytes() == whole
     write_clean(report, root/'clean.json')
+
+# ---------------------------------------------------------------- what is read is not what is written
+
+def loco(*words):
+    "The program in this process: its status, and what it says"
+    from typer.testing import CliRunner
+    from loco.program.main import app
+    done = CliRunner().invoke(app, [str(o) for o in words])
+    return done.exit_code, f'{done.output} {done.exception}'
+
+def contents(folder): return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
+
+@pytest.mark.parametrize('words', [['detect', 'a.mp4', '--out', 'a.mp4'], ['detect', 'a.mp4', '--report', 'sub/../a.mp4'], ['detect', 'a.mp4', '--out', 'link.json'],
+    ['detect', 'a.mp4', '--out', 'b.mp4'], ['detect', '--report', 'b.mp4', 'a.mp4'], ['detect', 'a.mp4', '--out', 'x', '--report', 'x'], ['data', 'check', 'set', '--table', 'set/annotations.json', '--quiet'],
+    ['data', 'check', 'set', '--table', 'set/features/manifest.json', '--quiet'], ['data', 'check', 'set', '--clean', 'set/features/visual.npy', '--quiet'], ['data', 'check', 'set', '--table', 'x', '--clean', 'x', '--quiet'],
+    ['label', 'import', 'set', '--out', 'set/annotations.json'], ['label', 'export', 'set/annotations.json', '--out', 'set/annotations.json', '--format', 'csv'], ['label', 'export', 'subs', '--out', 'subs', '--format', 'srt'],
+    ['extract', 'a.mp4', '--out', 'set', '--quiet'], ['extract', 'a.mp4', '--out', 'own', '--quiet'], ['data', 'compose', '--out', 'set', '--videos', '8', '--quiet']], ids=' '.join)
+def test_no_command_replaces_what_it_reads_or_what_others_made(words, tmp_path, monkeypatch):
+    "By whatever name: the source of a table, a film that an option swallows, features in the folder of an extraction"
+    if words[0] in ('detect', 'extract', 'compose'): pytest.importorskip('av')
+    if 'subs' in words: pytest.importorskip('pysubs2')
+    monkeypatch.chdir(tmp_path)
+    small.write(tmp_path/'set')
+    for o in ('sub', 'own/visual', 'own/audio', 'subs'): (tmp_path/o).mkdir(parents=True)
+    for o in ('own/visual/v.npy', 'own/audio/v.npy'): (tmp_path/o).write_bytes(b'mine')
+    for o in ('a.mp4', 'b.mp4'): (tmp_path/o).write_bytes((small.STAMPSAV/'clips'/'test_0018.mp4').read_bytes())
+    (tmp_path/'subs'/'a.srt').write_text('1\n00:00:01,000 --> 00:00:02,500\ncat\n')
+    (tmp_path/'link.json').symlink_to('a.mp4')
+    before = contents(tmp_path)
+    code, said = loco(*words)
+    after = contents(tmp_path)
+    assert code and {k: after.get(k) for k in before} == before, said
+
+def test_of_two_films_that_differ_in_their_endings_each_has_its_table(tmp_path):
+    pytest.importorskip('av')
+    for o in ('x.mp4', 'x.mov'): (tmp_path/o).write_bytes((small.STAMPSAV/'clips'/'test_0018.mp4').read_bytes())
+    code, said = loco('detect', tmp_path, '--csv', '--quiet')
+    assert code == 0 and sorted(o.name for o in tmp_path.glob('*.csv')) == ['x.mov.events.csv', 'x.mp4.events.csv'], said
+
+@pytest.mark.parametrize('name', ['config.onnx', 'run.onnx', 'model.safetensors', 'run.json'])
+def test_an_export_leaves_the_run_alone(name, tmp_path):
+    pytest.importorskip('onnxscript')
+    from loco.model.deploy import export_onnx
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    (tmp_path/'run.json').write_text('{}')
+    before = contents(tmp_path)
+    with pytest.raises((BadInput, Occupied)): export_onnx(model, tmp_path/name)
+    assert contents(tmp_path) == before
+
+def test_a_store_with_somebodys_files_in_it_is_not_replaced(tmp_path):
+    "A `manifest.json` alone makes no store: many programs write one"
+    from loco.core.clock import Clock
+    from loco.data.features import write_store
+    items = [('v', np.ones((3, 2)), np.ones((3, 2)))]
+    write_store(tmp_path/'store', items, clock=Clock(16, 16, 4))
+    write_store(tmp_path/'store', items, clock=Clock(16, 16, 4))
+    (tmp_path/'store'/'index.html').write_text('mine')
+    with pytest.raises(Occupied, match='index.html'): write_store(tmp_path/'store', items, clock=Clock(16, 16, 4))
+    assert (tmp_path/'store'/'index.html').read_text() == 'mine'
 
 def test_pictures_of_different_things_have_different_files(tmp_path):
     "Whatever runs and videos are called"

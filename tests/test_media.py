@@ -314,6 +314,23 @@ def test_names(tmp_path, monkeypatch, name):
 
 # ---------------------------------------------------------------- pieces
 
+@pytest.mark.parametrize('name', ['12:30 concert.mkv', 'http:x.mp4', 'late.mkv', 'late.ts', 'list.mp4'])
+def test_lengths_for_annotations_are_those_of_a_player(tmp_path, monkeypatch, name):
+    "Any name, by relative path; a file whose own time begins at 1,000 s; a list of other files has none"
+    from loco.data.labels import video_facts
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'videos').mkdir()
+    if name == 'list.mp4':
+        make(tmp_path/'other.mkv', 8)
+        (tmp_path/'videos'/name).write_text('ffconcat version 1.0\nfile ../other.mkv\n')
+    else:
+        begin, broadcast = 1000*(name[:4] == 'late'), name.endswith('ts')
+        make(tmp_path/'videos'/name, times=np.arange(begin, begin + 8, 1/FPS), sound=[(begin, begin + 8)], codec='aac', vcodec='mpeg2video' if broadcast else 'mpeg4', fps=25 if broadcast else FPS)
+    notes = []
+    facts = video_facts('videos', notes=notes)
+    if name == 'list.mp4': assert not facts and len(notes) == 1
+    else: assert [round(o['duration']) for o in facts.values()] == [8], facts
+
 @pytest.mark.parametrize('clock', [default_clock, Clock(fps=25, window=24, stride=8), Clock(fps=8, window=1, stride=1)], ids=str)
 def test_pieces_are_the_whole(tmp_path, clock):
     "Whatever their size, and with any margin"

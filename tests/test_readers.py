@@ -61,6 +61,53 @@ def test_a_number_is_a_number():
     for wrong in ('3', True, None, [3], 1e308, 10**300, float('nan'), float('inf'), -1, 0):
         with pytest.raises(BadInput, match='duration'): Annotations.from_dict({'database': {'v': {'duration': wrong, 'subset': 'train', 'annotations': []}}})
 
+def _results(d): return {'results': {'v': [d]}}
+def _database(d): return {'database': {'v': {'duration': 10, 'subset': 'train', 'annotations': [d]}}}
+def _coco(d): return {'videos': [{'id': 1, 'name': 'v'}], 'categories': [{'id': 1, 'name': d['label']}], 'annotations': [{'video_id': 1, 'category_id': 1, **{k: d[k] for k in ('segment', 'score')}}]}
+
+def _of_opentad(path):
+    from loco.rivals.opentad_export import read_detections
+    return read_detections(path, labels=('dog', '3'))
+
+def _predictions(path):
+    from loco.detection.inference import read_predictions
+    return read_predictions(path)
+
+def _labels(path):
+    from loco.data.labels import read_labels
+    return read_labels(path).events
+
+def _annotations(path):
+    from loco.data.annotations import Annotations
+    return Annotations.load(path).table()
+
+EVENT = {'label': 'dog', 'score': .5, 'segment': [1, 2]}
+
+@pytest.mark.parametrize('read, form', [(_predictions, _results), (_of_opentad, _results), (_labels, _results), (_labels, _database), (_labels, _coco), (_annotations, _database)], ids=['predictions', 'OpenTAD', 'results', 'labels', 'COCO', 'annotations'])
+@pytest.mark.parametrize('wrong', [{'segment': '12'}, {'segment': {'1': 1, '2': 2}}, {'segment': [True, 2]}, {'segment': ['1', '2']}, {'segment': [1, 2, 3]}, {'segment': [1, 1e999]}, {'segment': None},
+    {'score': True}, {'score': '0.5'}, {'score': [1]}, {'label': 3}, {'label': ['dog']}, {'label': {}}], ids=str)
+def test_no_reader_takes_text_or_truth_for_a_number_or_a_number_for_a_label(read, form, wrong, tmp_path):
+    "Whichever file events come from; annotations have no scores"
+    (path := tmp_path/'events.json').write_text(json.dumps(form(EVENT)))
+    assert len(read(path)['label']) == 1
+    if read is _annotations and 'score' in wrong: return
+    path.write_text(json.dumps(form(EVENT | wrong)))
+    with pytest.raises(BadInput) as e: read(path)
+    assert str(path) in str(e.value) and 'Copy it again' not in str(e.value)
+
+@pytest.mark.parametrize('which', ['videos', 'categories'])
+def test_one_id_is_one_thing(which, tmp_path):
+    "Of two videos or classes with one id the last would win"
+    d = _coco(EVENT)
+    d[which].append({'id': 1, 'name': 'other'})
+    (path := tmp_path/'coco.json').write_text(json.dumps(d))
+    with pytest.raises(BadInput, match='two have the id 1'): _labels(path)
+
+@pytest.mark.parametrize('id', [True, float('nan'), '1', [1]], ids=str)
+def test_the_number_of_a_class_is_a_number(id, tmp_path):
+    (path := tmp_path/'a.json').write_text(json.dumps(_database(EVENT | {'label_id': id})))
+    with pytest.raises(BadInput, match='label_id'): _annotations(path)
+
 @pytest.mark.parametrize('name', ['model.levels', 'model.dim', 'model.max_steps', 'train.epochs', 'train.batch', 'data.window', 'inference.top_k'])
 def test_settings_far_off_are_refused_by_name(name):
     for value in ('5' + '0'*9, 10**400, -1, 'many', 1e308):

@@ -11,7 +11,7 @@ from loco.core.clock import Clock
 from loco.core.errors import BadInput
 from loco.data.annotations import Annotations
 from loco.data.check import check
-from loco.data.features import FeatureStore, align
+from loco.data.features import FeatureStore, align, load_array
 from loco.data.locate import FolderPair, locate
 from loco.data.pack import pack
 from loco.program.data import data_app
@@ -95,7 +95,7 @@ def entry(subset='train', duration=10., label='dog', segment=(1., 2.), **more): 
 @pytest.mark.parametrize('name, read', [('training', 'train'), ('Training', 'train'), (' train', 'train'), ('val', 'validation'), ('VAL', 'validation'), ('valid', 'validation'), ('testing', 'test'), ('holdout', 'holdout')])
 def test_splits_by_their_common_names(name, read):
     a = Annotations.from_dict({'database': {'v': entry(name)}})
-    assert a.subset == {'v': read} and bool(a.notes) == (name != read)
+    assert a.subset == {'v': read} and bool(a.notes) == (name not in ('train', 'validation', 'test'))     # what is read as another, or used by nothing, is said
 
 @pytest.mark.parametrize('segment, kept', [((2., 10.004), [2., 10.]), ((-.01, 3.), [0., 3.]), ((4., 4.), None), ((10., 10.2), None)])
 def test_what_is_slightly_off_is_clipped_or_dropped_and_counted(segment, kept):
@@ -135,6 +135,19 @@ def test_hdf5_and_files_of_several_arrays_are_refused_by_name(source, tmp_path):
         root = write(tmp_path/end, source[0], source[1], write_one)
         with pytest.raises(BadInput, match=says) as e: locate(root, clock=CLOCK)
         assert f'.{end}' in str(e.value)
+
+@pytest.mark.parametrize('content', ['[torch.zeros(2, 2)]', '3', 'torch.zeros(2, 2).to_sparse()', '{"features": 3}'])
+def test_what_a_torch_file_holds_instead_is_said(content, tmp_path):
+    "A whole file called damaged, and to be fetched again"
+    import torch
+    torch.save(eval(content), path := tmp_path/'v.pt')
+    with pytest.raises(BadInput, match='save its features as a tensor') as e: load_array(path)
+    assert str(path) in str(e.value) and 'fetch' not in str(e.value)
+
+def test_a_small_npz_does_not_become_a_large_array(tmp_path):
+    np.savez_compressed(path := tmp_path/'v.npz', features=np.zeros((10**6, 16), np.float32))
+    assert path.stat().st_size < 10**6
+    with pytest.raises(BadInput, match='fifty times'): load_array(path)
 
 @pytest.mark.parametrize('kind', ['int16', 'bool', 'complex64', 'U3'])
 def test_only_real_numbers_are_features(kind, source, tmp_path):

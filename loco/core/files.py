@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['writing', 'sweep', 'atomic', 'write_text', 'write_json', 'reading', 'read_text', 'whole_text', 'parse_json',
-           'read_json', 'read_json_lines', 'number', 'read_array', 'file_name', 'inside', 'check_replaceable',
-           'replace_folder', 'aside', 'fresh_folder']
+           'read_json', 'read_json_lines', 'number', 'two_numbers', 'read_array', 'file_name', 'inside',
+           'check_replaceable', 'check_apart', 'replace_folder', 'aside', 'fresh_folder']
 
 # %% ../../nbs/workshop/a02_files.ipynb #9c016c2a
 import errno, hashlib, json, os, platform, re, shutil, stat, time
@@ -32,7 +32,7 @@ def writing(
     except Error: raise
     except OSError as e:
         if not _concerns(e, path): raise
-        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = e.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # NumPy, which writes less than it should, gives no number
         new = Unwritable(f"{path} could not be written ({e.strerror or e}): "
                          + ("make room, or choose another folder" if full else "choose another folder, or change the permissions of this one"))
         new.errno = e.errno
@@ -244,6 +244,13 @@ def number(
     if x - x != 0: raise ValueError(f"{value!r:.40} is not a finite number")
     return x
 
+def two_numbers(
+    value, # What a file holds where a start and an end are expected
+) -> tuple[float, float]:
+    "The two finite numbers of a list; raises `ValueError`"
+    if not isinstance(value, (list, tuple)) or len(value) != 2: raise ValueError(f"{value!r:.60} is not [start, end]")
+    return number(value[0]), number(value[1])
+
 # %% ../../nbs/workshop/a02_files.ipynb #9c2b0501
 def _npy_header(f, size):
     "Shape, order and type of an opened `.npy` file of `size` bytes; raises `ValueError` where they do not fit it"
@@ -305,11 +312,34 @@ def check_replaceable(
     root:str|Path, # Folder that is to be written
     *,
     mark:str, # Name of a file that all folders of this kind hold
+    known:tuple|None=None, # Names of all that such a folder may hold, if these are few
 ):
-    "Raise `Occupied` where `root` is a file, or a folder with something in it but no `mark`"
+    "Raise `Occupied` where `root` is a file, a folder with something in it but no `mark`, or one with something else besides"
     root = Path(root)
-    if root.exists() and not (root.is_dir() and (not any(root.iterdir()) or (root/mark).is_file())):
+    held = {p.name for p in root.iterdir()} if root.is_dir() else set()
+    if root.exists() and not (root.is_dir() and (not held or (root/mark).is_file())):
         raise Occupied(f"{root} exists and holds no {mark}, so it is not ours to replace: choose another folder or remove it")
+    if known and (others := sorted(held - {mark, *known})):
+        raise Occupied(f"{root} also holds {', '.join(others[:3])}, so it is not ours to replace: choose another folder, or move that away")
+
+# %% ../../nbs/workshop/a02_files.ipynb #a9099a39
+def _identity(path):
+    "What tells a file from all others, by whatever name it is called"
+    try: found = os.stat(path)
+    except OSError: return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+def check_apart(
+    places, # Files to be written
+    *,
+    reads=(), # Files that are read
+):
+    "Raise `Occupied` where a file to be written is one that is read, `BadInput` where two of them are one"
+    taken, seen = {_identity(o) for o in reads}, set()
+    for o in places:
+        if _identity(o) in taken: raise Occupied(f"{o} is read here, so it is not replaced: name another file to write")
+        if _identity(o) in seen: raise BadInput(f"{o} is to be written twice: name two files")
+        seen.add(_identity(o))
 
 # %% ../../nbs/workshop/a02_files.ipynb #e8b61a1d
 def replace_folder(
@@ -342,11 +372,12 @@ def fresh_folder(
     root:str|Path, # Folder to make or to replace
     *,
     mark:str, # Name of a file that all folders of this kind hold; a folder without it is not replaced
+    known:tuple|None=None, # Names of all that such a folder may hold; one with other things is not replaced
 ):
     "A temporary folder that takes the place of `root` when the block ends well, and is removed when it does not; raises `Occupied` or `Unwritable`"
     root = Path(root)
     with writing(root), aside(root) as work:
-        check_replaceable(root, mark=mark)
+        check_replaceable(root, mark=mark, known=known)
         (work/"new").mkdir()
         yield work/"new"
         replace_folder(root, work/"new")

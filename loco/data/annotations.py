@@ -41,7 +41,8 @@ def class_list(
     for video, entry in database.items():
         for a in _events(entry, at := f"{where}: video {video!r}"):
             label, new = _label(a, at), a.get("label_id")
-            if not isinstance(new, (int, float, type(None))): raise BadInput(f"{at}: event {a!r:.200} has the label_id {new!r}, which is not a number")
+            try: new is None or number(new)
+            except ValueError: raise BadInput(f"{at}: event {a!r:.200} has the label_id {new!r:.40}, which is not a number") from None
             if None not in (new, old := ids.get(label)) and old != new: raise BadInput(f"{where}: label {label!r} has two ids, {old} and {new} (video {video!r})")
             if ids.get(label) is None: ids[label] = new
     if None in ids.values(): return tuple(sorted(ids))

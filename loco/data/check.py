@@ -13,12 +13,12 @@ from pathlib import Path
 from dataclasses import dataclass
 from ..core.clock import Clock
 from ..core.config import Config
-from ..core.errors import BadInput, Missing, Occupied
+from ..core.errors import BadInput, Missing
 from .annotations import Annotations
-from .features import FeatureFolder
+from .features import FeatureFolder, store_files
 from .locate import Located, locate, parallel
 from .problems import Problem, _modalities, annotation_problems, clock_problems, duplicate_problems, file_problems, inspect_video, kinds, length_problems, level_counts, orphan_problems, read_entries, suggest_ranges, train_segments
-from ..core.files import atomic, read_json, write_json
+from ..core.files import atomic, check_apart, read_json, write_json
 
 # %% ../../nbs/workshop/a12_check.ipynb #e3f9c603
 @dataclass(repr=False)
@@ -166,12 +166,18 @@ def check(
     return CheckReport(found, known, rows, problems + orphan_problems(found.features, known.duration), steps, ranges)
 
 # %% ../../nbs/workshop/a12_check.ipynb #2b11a60e
+def _sources(report):
+    "Files that a check has read"
+    f, files = report.found.features, [r["file"] for rows in report.rows.values() for r in rows]
+    return [report.found.annotations, *(f.root/o for o in store_files), *files]
+
 def write_table(
     report:CheckReport, # What to write
     path, # `.csv` file
 ):
-    "Write a check as one row a file: video, split, file, steps, width, dtype, problem"
+    "Write a check as one row a file: video, split, file, steps, width, dtype, problem; raises `Occupied` where that is a file that was read"
     columns = ["video", "split", "file", "steps", "dim", "dtype", "bad", "constant", "fault", "why"]
+    check_apart([path], reads=_sources(report))
     with atomic(path) as tmp, open(tmp, "w", newline="", encoding="utf-8") as f:
         out = csv.DictWriter(f, columns, extrasaction="ignore")
         out.writeheader()
@@ -184,7 +190,7 @@ def write_clean(
     path, # Annotation file to write
 ) -> int: # Number of videos left out
     "Write the annotation file without the videos that have errors; raises `Occupied` where that is the file that was read"
-    if Path(path).exists() and Path(path).samefile(report.found.annotations): raise Occupied(f"{path} is the annotation file itself, which is not replaced: give the clean one another name")
+    check_apart([path], reads=_sources(report))
     d = read_json(report.found.annotations)
     keep = set(report.rows) - report.bad_videos()
     left = len(d["database"])

@@ -11,6 +11,7 @@ import numpy as np
 from dataclasses import dataclass, field
 from pathlib import Path
 from ..core.errors import BadInput, Missing, NeedsPackage
+from ..core.files import number, two_numbers
 
 # %% ../../nbs/7_using/64_label_files.ipynb #5c16610a
 _needed, _control = ("label", "start", "end"), re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
@@ -67,7 +68,8 @@ class _Rows:
 
     def add(self, video, label, start, end, *, score=None, line=None):
         "One event; a point in time is counted and left out"
-        if not str(label).strip(): return self.drop("without a label")
+        if label is None or not str(label).strip(): return self.drop("without a label")
+        if not isinstance(label, str): raise BadInput(f"{self.at(line)}: the label {label!r:.60} is no text: write it in quotes")
         label = _label(label, self.at(line))
         if not (_finite(start) and _finite(end)): raise BadInput(f"{self.at(line)}: event {label!r} has times that are no seconds: {start!r} to {end!r}")
         if start < 0: raise BadInput(f"{self.at(line)}: event {label!r} starts at {start:g} s, before its video")
@@ -251,11 +253,23 @@ def _read_via(path, data, video):
         for key, m in _need(data.get("metadata"), dict, at, "'metadata'").items():
             z, av = m["z"], m.get("av", {})
             if len(z) != 2: out.drop("without a start and an end")
-            else: out.add(name(str(m["vid"])), options.get(av.get(named), av.get(named, "")), *z, score=_score(str(av.get(scored, "")), f"{at}: {key}"))
-    except (KeyError, IndexError, TypeError, AttributeError) as e: raise BadInput(f"{at} is no complete VIA 3 project ({e!r}): save the project again in VIA") from None
+            else: out.add(name(str(m["vid"])), options.get(av.get(named), av.get(named, "")), *two_numbers(z), score=_score(str(av.get(scored, "")), f"{at}: {key}"))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
+        if isinstance(e, BadInput): raise
+        raise BadInput(f"{at} is no complete VIA 3 project ({e!r}): save the project again in VIA") from None
     return out
 
 # %% ../../nbs/7_using/64_label_files.ipynb #60a64c7d
+def _number_or_none(value): return None if value is None else number(value)
+
+def _by_id(items, at):
+    "Items of a list by their ids; raises `BadInput` where two share one"
+    found = {}
+    for o in items:
+        if o["id"] in found: raise BadInput(f"{at}: two have the id {o['id']!r}: give each its own")
+        found[o["id"]] = o
+    return found
+
 def _read_database(path, data, video):
     "Events of ActivityNet's `database`, or of `results`"
     out, truth = _Rows(path), "database" in data
@@ -264,22 +278,22 @@ def _read_database(path, data, video):
         facts = out.videos.setdefault(name, {})
         if truth: facts |= {k: _need(entry, dict, at, "its entry")[k] for k in ("duration", "subset") if k in entry}
         for a in _need(entry.get("annotations", []) if truth else entry, list, at, "its events"):
-            try: (start, end), label, score = map(float, a["segment"]), a["label"], a.get("score")
-            except (KeyError, TypeError, ValueError, AttributeError): raise BadInput(f"{at}: event {str(a)[:80]} needs a label and a segment of two numbers") from None
-            out.add(name, label, start, end, score=None if score is None else _score(str(score), at))
+            try: (start, end), label, score = two_numbers(a["segment"]), a["label"], _number_or_none(a.get("score"))
+            except (KeyError, TypeError, ValueError, AttributeError): raise BadInput(f"{at}: event {str(a)[:80]} needs a label, a segment of two numbers, and a number as its score, if it has one") from None
+            out.add(name, label, start, end, score=score)
     return out
 
 def _read_coco(path, data, video):
     "Events of COCO's three lists: `videos`, `categories` and `annotations` with `video_id`, `category_id` and `segment`"
     out, at = _Rows(path), str(path)
     try:
-        videos = {v["id"]: v for v in _need(data["videos"], list, at, "'videos'")}
-        names = {c["id"]: c["name"] for c in _need(data["categories"], list, at, "'categories'")}
+        videos = _by_id(_need(data["videos"], list, at, "'videos'"), f"{at}: videos")
+        names = {i: c["name"] for i, c in _by_id(_need(data["categories"], list, at, "'categories'"), f"{at}: categories").items()}
         of = lambda v: str(v.get("name") or v.get("file_name") or v["id"])
         for v in videos.values(): out.videos[of(v)] = {k: v[k] for k in ("duration", "subset") if k in v}
         for a in _need(data["annotations"], list, at, "'annotations'"):
-            start, end = map(float, a["segment"] if "segment" in a else (a["start"], a["end"]))
-            out.add(of(videos[a["video_id"]]), names[a["category_id"]], start, end, score=a.get("score"))
+            start, end = two_numbers(a["segment"] if "segment" in a else (a["start"], a["end"]))
+            out.add(of(videos[a["video_id"]]), names[a["category_id"]], start, end, score=_number_or_none(a.get("score")))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         if isinstance(e, BadInput): raise
         raise BadInput(f"{path} is not COCO-style ({e!r}): it needs videos, categories, and annotations with video_id, category_id and segment: [start, end]") from None

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['formats', 'subsets', 'one_video', 'format_of', 'read_labels', 'annotations', 'write_events', 'join_labels',
-           'draw_subset', 'gather_labels', 'video_facts', 'meet', 'export_labels']
+           'draw_subset', 'label_files', 'gather_labels', 'video_facts', 'meet', 'export_labels']
 
 # %% ../../nbs/7_using/65_labels.ipynb #c39cb880
 import csv, html, io, re
 import numpy as np
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from ..core.errors import BadInput
-from ..core.files import read_json, write_json, write_text
+from ..core.errors import BadInput, Missing
+from ..core.files import check_apart, read_json, write_json, write_text
 from .label_files import (Labels, events_table, _finite, _need, _package, _read_audacity, _read_coco, _read_database, _read_elan, _read_rttm,
     _read_subtitles, _read_table, _read_via, _text)
 
@@ -246,6 +246,20 @@ def draw_subset(
     return "test" if x < test else "validation" if x < test + validation else "train"
 
 # %% ../../nbs/7_using/65_labels.ipynb #783dbe77
+def label_files(
+    paths, # Label files, and folders of them
+    *,
+    format:str|None=None, # Format of all, where the endings do not tell
+) -> list[Path]: # In order
+    "The label files at these paths; raises `Missing` for a folder without any"
+    files = []
+    for p in map(Path, paths):
+        if not p.exists(): raise Missing(f"no file {p}: check the folder and the name")
+        found = sorted(o for o in p.rglob("*") if o.is_file() and (format or o.suffix.lower() in _endings)) if p.is_dir() else [p]
+        if not found: raise Missing(f"{p} holds no label file; known endings: {' '.join(_endings)}")
+        files += found
+    return files
+
 def gather_labels(
     paths, # Label files, and folders of them
     *,
@@ -254,14 +268,20 @@ def gather_labels(
     add:str="", # Prefix to put before them
 ) -> Labels:
     "Events of all label files at these paths; raises `Missing` or `BadInput`"
-    files = []
-    for p in map(Path, paths):
-        found = sorted(o for o in p.rglob("*") if o.is_file() and (format or o.suffix.lower() in _endings)) if p.is_dir() else [p]
-        if not found: raise Missing(f"{p} holds no label file; known endings: {' '.join(_endings)}")
-        files += found
-    return join_labels([read_labels(f, format=format) for f in files], strip=strip, add=add)
+    return join_labels([read_labels(f, format=format) for f in label_files(paths, format=format)], strip=strip, add=add)
 
 # %% ../../nbs/7_using/65_labels.ipynb #278b2e98
+_lists = {"hls", "concat", "dash", "sdp", "rtsp", "imf"} # Formats that name other files
+
+def _length(av, path):
+    "Seconds of a media file as a player counts them, 0 where it has none; of a name or a list nothing but the file itself is opened"
+    try:
+        with av.open(f"file:{path.absolute()}", options=dict(protocol_whitelist="file"), metadata_errors="replace") as c:
+            kinds = set(c.format.name.split(","))
+            late = max(0, c.start_time or 0) if "matroska" in kinds else 0     # it counts from 0, wherever the first track begins
+            return 0 if _lists & kinds else max(0, (c.duration or 0) - late)/av.time_base
+    except (av.error.FFmpegError, OSError, UnicodeEncodeError): return 0
+
 def video_facts(
     folder, # Folder of videos, with any folders inside
     *,
@@ -273,9 +293,7 @@ def video_facts(
     files = {o.relative_to(folder).as_posix(): o for o in sorted(folder.rglob("*")) if o.is_file() and _media.search(o.name) and o.suffix.lower() not in (".npy", ".eaf", ".json")}
     ids, out = _ids(files), {}
     for name, path in files.items():
-        try:
-            with av.open(str(path)) as c: seconds = c.duration/av.time_base if c.duration else 0
-        except av.error.FFmpegError as e: seconds = 0
+        seconds = _length(av, path)
         if seconds > 0: out[ids[name]] = {"duration": round(seconds, 6), "file": str(path)}
         elif notes is not None: notes.append(f"{path} cannot be read as a video, so its duration is unknown")
     return out
@@ -315,8 +333,9 @@ def export_labels(
     *,
     subset:str|None=None, # Only videos of this split
     min_score:float=0., # Leave out events that score lower
+    reads=(), # Files that the labels come from
 ) -> list: # Files written
-    "Write labels in another format; raises `BadInput`"
+    "Write labels in another format; raises `BadInput`, or `Occupied` where it would replace a file that the labels come from"
     out, format = Path(out), format_of(out, format)
     if not 0 <= min_score <= 1: raise BadInput(f"min_score is {min_score:g}: scores go from 0 to 1")
     videos = {v: f for v, f in labels.videos.items() if subset is None or subsets.get(str(f.get("subset")).lower(), f.get("subset")) == subset}
@@ -325,9 +344,12 @@ def export_labels(
     kept = np.array([v in videos for v in t["video"]], bool) & (t["score"] >= min_score if "score" in t else True)
     t = {k: c[kept] for k, c in t.items()}
     if format not in one_video or out.suffix and len(videos) == 1:
+        check_apart([out], reads=reads)
         write_events(out, t, format, videos=videos)
         return [out]
     if out.suffix.lower() in _endings: raise BadInput(f"{out}: {format} holds one video, these are {len(videos)}: name a folder")
-    for v, name in (names := _names(videos, _ending[format])).items():
+    names = _names(videos, _ending[format])
+    check_apart([out/o for o in names.values()], reads=reads)
+    for v, name in names.items():
         write_events(out/name, {k: c[t["video"] == v] for k, c in t.items()}, format, videos={v: videos[v]})
     return [out/o for o in names.values()]

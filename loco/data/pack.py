@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..core.config import nearest
 from ..core.errors import BadInput
 from .annotations import Annotations
-from .features import FeatureFolder, FeatureStore, align, check_clock, checksum, encode, read_features, store_format
+from .features import FeatureFolder, FeatureStore, align, check_clock, checksum, encode, read_features, store_files, store_format
 from .locate import Located, encoders, parallel
 from ..core.origin import Origin, differences, read_origin, write_origin
 from ..core.files import check_replaceable, read_json, replace_folder, write_json
@@ -241,7 +241,7 @@ def pack(
 ) -> Packed:
     "Pack features into a store; interrupted at any moment, the same call continues; raises `ValueError` or `OSError`"
     out, origin = Path(out), _origin(found)
-    check_replaceable(out, mark="manifest.json")
+    check_replaceable(out, mark="manifest.json", known=store_files)
     partial, plan = out.with_name(out.name + ".partial"), plan_store(found, dtype=dtype, workers=workers, progress=progress, any_clock=any_clock)
     need, facts = sum(s for _, s in _sizes(plan).values()), (len(plan["videos"]), sum(n for _, n in plan["videos"].values()))
     trimmed = sum(map(bool, plan["trimmed"]))

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.clock import Clock
 from ..core.config import InferenceConfig
 from ..core.errors import BadInput
-from ..core.files import number, read_json, reading, write_json
+from ..core.files import number, read_json, reading, two_numbers, write_json
 from ..model.localizer import Output
 from ..model.network import LoCo
 from .chunks import Flow
@@ -244,11 +244,11 @@ def write_predictions(
 
 def _detection(video, d, path):
     "One detection of a file as a row; raises `BadInput`"
-    try: (start, end), label, score = d["segment"], d["label"], number(d["score"])
-    except (KeyError, TypeError, ValueError, IndexError): start = None
-    if start is None or isinstance(d["segment"], (str, dict)) or not isinstance(label, str):
+    try: (start, end), label, score = two_numbers(d["segment"]), d["label"], number(d["score"])
+    except (KeyError, TypeError, ValueError, IndexError): label = None
+    if not isinstance(label, str):
         raise BadInput(f"{path}: video {video!r}: {d!r:.200} is no detection: it needs 'label' (text), 'score' (a number) and 'segment': [start, end]")
-    return video, label, number(start), number(end), score
+    return video, label, start, end, score
 
 def read_predictions(
     path:str|Path, # ActivityNet JSON, ours or another program's

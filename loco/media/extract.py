@@ -9,12 +9,12 @@ __all__ = ['engines', 'named_videos', 'share', 'extract_video', 'Plan', 'attempt
 # %% ../../nbs/7_using/59_extract.ipynb #452ff80f
 import hashlib, json, multiprocessing, os, shutil, time
 import numpy as np
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from urllib.parse import quote
-from ..core.errors import BadInput, Missing
+from ..core.errors import BadInput, Missing, Occupied
 from ..core.files import atomic, read_json, replace_folder, write_json
 from ..core.origin import check_origin, read_origin, write_origin
 from ..data.features import FeatureStore, RowFile, write_store
@@ -62,6 +62,10 @@ def _about(path):
     s = Path(path).stat()
     return dict(size=s.st_size, time=s.st_mtime_ns)
 
+def _how(dtype, options):
+    "How a video is extracted, besides the encoder"
+    return dict(dtype=dtype, reader=dict(options or {}))
+
 def extract_video(
     encoder, # A loaded encoder
     video:str, # Its id
@@ -81,7 +85,7 @@ def extract_video(
             audio.append(np.clip(a, *_range(dtype)))
         steps = visual.rows
         if not steps: raise BadInput(f"{path} has not one step of {encoder.clock.window/encoder.clock.fps:g} s")
-    record = dict(video=video, file=str(path), **about, **told, steps=steps, took=round(time.perf_counter() - start, 2))
+    record = dict(video=video, file=str(path), **about, **_how(dtype, options), **told, steps=steps, took=round(time.perf_counter() - start, 2))
     write_json(out/"records"/f"{_file(video)}.json", record, indent=None)
     return record
 
@@ -247,11 +251,11 @@ def _records(out, videos):
         except (FileNotFoundError, ValueError): pass
     return found
 
-def _is_done(out, record, path, store):
-    "Whether a video needs nothing more: the same file, extracted, its numbers in two files or in the store"
+def _is_done(out, record, path, store, how):
+    "Whether a video needs nothing more: the same file, extracted in the same way, its numbers in two files or in the store"
     if record is None or "failed" in record or not Path(path).is_file(): return False
     there = record["video"] in store or all((out/m/f"{_file(record['video'])}.npy").is_file() for m in ("visual", "audio"))
-    return there and all(record.get(k) == v for k, v in _about(path).items())
+    return there and all(record.get(k) == v for k, v in _about(path).items()) and all(record.get(k, v) == v for k, v in how.items())
 
 def _store(out): return FeatureStore(out/"features") if (out/"features"/"manifest.json").is_file() else {}
 
@@ -261,6 +265,12 @@ def _items(out, store, records):
         files = [out/m/f"{_file(v)}.npy" for m in ("visual", "audio")]
         if all(p.is_file() for p in files): yield v, *(np.load(p, mmap_mode="r") for p in files)
         elif v in store: yield v, *store[v]
+
+def _clear(folder, videos):
+    "Remove the files of single videos, and the folder if nothing else is in it"
+    for v in videos: (folder/f"{_file(v)}.npy").unlink(missing_ok=True)
+    for p in folder.glob(".*.tmp"): p.unlink(missing_ok=True)
+    with suppress(OSError): folder.rmdir()
 
 def pack_extracted(
     out:Path, # Folder of the feature set
@@ -281,7 +291,7 @@ def pack_extracted(
     replace_folder(out/"features", work/"store")
     shutil.rmtree(work)
     if not keep:
-        for m in ("visual", "audio"): shutil.rmtree(out/m, ignore_errors=True)
+        for m in ("visual", "audio"): _clear(out/m, records)
     return out/"features"
 
 # %% ../../nbs/7_using/59_extract.ipynb #0800b692
@@ -297,8 +307,10 @@ def _alone(out, shard):
     finally: lock.release()
 
 def _same_encoder(out, encoder):
-    "Write down what extracts into a folder; raises BadInput where another encoder did"
+    "Write down what extracts into a folder; raises BadInput where another encoder did, Occupied where features lie that no extraction made"
     made = read_origin(out)
+    if made is None and (found := next((out/o for o in ("features", "visual", "audio") if (out/o).exists()), None)):
+        raise Occupied(f"{found} holds features that were not extracted here, and would be replaced: choose another folder with --out")
     check_origin(made, encoder.origin(), where=f"the features that are already in {out}")
     if made is None: write_origin(out, encoder.origin())
 
@@ -327,7 +339,7 @@ def extract(
         loaded = open_encoder(plan)
         _same_encoder(out, loaded)
         had, store = _records(out, mine), _store(out)
-        jobs = [(v, p) for v, p in mine.items() if not _is_done(out, had.get(v), p, store)]
+        jobs = [(v, p) for v, p in mine.items() if not _is_done(out, had.get(v), p, store, _how(dtype, reader))]
         for v, _ in jobs: (out/"records"/f"{_file(v)}.json").unlink(missing_ok=True)
         here = engine == "processes" and workers <= 1
         run = in_turn if here else engines[engine]

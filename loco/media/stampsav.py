@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from ..core.clock import Clock
 from ..data.features import write_store
+from ..core.errors import Occupied
 from ..core.files import atomic, fresh_folder, write_json
 from ..core.origin import write_origin
 from .pair import LiteYAMNet, fit_pca
@@ -387,6 +388,13 @@ def pick_clips(
     return sorted(good, key=lambda p: (-len({e[2] for e in p.events()}), p.duration))[:count]
 
 # %% ../../nbs/7_using/72_stampsav.ipynb #0973ad42
+def _claim(out, recipe):
+    "Mark a folder as one of composed videos; raises `Occupied` where another data set lies"
+    if (out/"recipe.json").is_file(): return
+    if found := next((p for p in (out/"annotations.json", out/"distractors.json", out/"features") if p.exists()), None):
+        raise Occupied(f"{found} is of a data set that was not composed here: choose another folder with --out")
+    write_json(out/"recipe.json", asdict(recipe))
+
 def work_folder(
     recipe:Look,
     *,
@@ -421,8 +429,9 @@ def build(
     processes:int=2,
     progress=iter, # Wraps the iteration over videos, such as `tqdm`
 ) -> Path:
-    "Make the data set; files of an older one are replaced, others in the folder are left alone"
+    "Make the data set; files of an older one are replaced, others in the folder are left alone; raises `Occupied` in the folder of another data set"
     out, folder = Path(out), folder or work_folder(recipe)
+    _claim(out, recipe)
     plans = encode_all(recipe, folder=folder, processes=processes, progress=progress)
     _write_features(out, plans, folder, recipe)
     write_json(out/"annotations.json", annotations_of(plans, recipe=recipe), indent=None)

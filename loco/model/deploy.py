@@ -11,8 +11,8 @@ import numpy as np, torch
 from pathlib import Path
 from torch import nn, Tensor
 from ..core.config import ModelConfig
-from ..core.errors import BadInput, NeedsPackage
-from ..core.files import read_json, write_json
+from ..core.errors import BadInput, NeedsPackage, Occupied
+from ..core.files import atomic, read_json, write_json
 from .localizer import Localizer, Output, about
 
 # %% ../../nbs/workshop/a52_deploy.ipynb #79d45fa9
@@ -82,6 +82,13 @@ def _quiet():
             yield
     finally: log.setLevel(level)
 
+def _check_free(path):
+    "Raise where an export would replace something else than an older one"
+    if path.suffix != ".onnx": raise BadInput(f"{path} is no name of an ONNX file: end it in .onnx")
+    about = path.with_suffix(".json")
+    if about.exists() and not {"steps", "least"} & read_json(about, kind=dict).keys():
+        raise Occupied(f"{about} is not the description of an ONNX file, and would be replaced by that of {path.name}: choose another name")
+
 def export_onnx(
     model:Localizer, # Any model
     path:str|Path, # The file, such as `model.onnx`
@@ -92,12 +99,13 @@ def export_onnx(
     try: import onnxscript
     except ImportError as e: raise NeedsPackage("writing ONNX needs two more packages: pip install 'loco-dave[onnx]'") from e
     path, levels = Path(path), range(model.cfg.stages)
+    _check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [f"logits_{l}" for l in levels] + [f"offsets_{l}" for l in levels]
     if model.cfg.system != "loco": steps = steps or model.cfg.max_steps
     program = export_program(model, steps=steps)
     with _quiet(): done = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
-    done.save(path)
+    with atomic(path) as tmp: done.save(tmp)
     multiple, least = lengths_of(model.cfg)
     write_json(path.with_suffix(".json"), {**about(model), **({"steps": steps} if steps else {"multiple": multiple, "least": least})})
     return path

@@ -19,7 +19,7 @@ from ..core.config import ModelConfig
 from ..core.errors import BadInput, BadType, Missing
 from ..core.origin import Origin, read_origin, write_projection
 from .encoder import Embedding
-from ..core.files import read_json, reading, write_json, write_text
+from ..core.files import read_json, reading, whole_text, write_json, write_text
 from ..core.terminal import escaped, plain
 
 # %% ../../nbs/workshop/a15_localizer.ipynb #a3c136ca
@@ -80,6 +80,17 @@ def _check_config(cfg):
     if not isinstance(cfg, ModelConfig):
         raise BadType(f"cfg must be a ModelConfig, got {type(cfg).__name__}" + (": pass cfg.model" if hasattr(cfg, "model") else ""))
 
+def _class_names(labels, classes):
+    "Class names as they can be saved; raises `BadInput`"
+    labels = () if labels is None else tuple(labels)
+    if labels and len(labels) != classes: raise BadInput(f"{len(labels)} labels for {classes} classes")
+    for l in labels:
+        if not isinstance(l, str) or not l.strip(): raise BadInput(f"the label {l!r:.80} is no class name: give each class a text")
+        try: whole_text(l)
+        except ValueError as e: raise BadInput(f"the label {e}: write it again") from None
+    if len(set(labels)) < len(labels): raise BadInput(f"two classes share the label {next(l for l in labels if labels.count(l) > 1)!r:.80}: give each its own")
+    return labels
+
 class Localizer(nn.Module):
     "What every network here shares: its sizes, its class names, the clock of its features and what made them"
     origin:Origin|None = None # The encoder of the features it was trained on, where that is known
@@ -94,9 +105,7 @@ class Localizer(nn.Module):
     ):
         super().__init__()
         _check_config(cfg)
-        if labels and len(labels) != cfg.classes: raise BadInput(f"{len(labels)} labels for {cfg.classes} classes")
-        if len(set(labels)) < len(labels): raise BadInput(f"two classes share the label {next(l for l in labels if labels.count(l) > 1)!r:.80}: give each its own")
-        self.cfg, self.labels, self.clock = cfg, tuple(labels), clock
+        self.cfg, self.labels, self.clock = cfg, _class_names(labels, cfg.classes), clock
         self.options = dict(options or {})
 
     @property

@@ -14,6 +14,7 @@ import typer
 from ..core.clock import Clock
 from ..core.config import Config
 from ..core.errors import Missing
+from ..core.files import check_apart
 from ..core.terminal import say, table
 from .options import check_place
 
@@ -162,6 +163,7 @@ def check(
     "Look at every video: files, widths, types, NaN, lengths against the clock, splits, classes, duplicates. Exit status 1 on errors."
     from loco.data.check import check as look, write_clean, write_table
     for path in (table, clean): check_place(path)
+    check_apart([o for o in (table, clean) if o])
     report = look(root, layout=layout, annotations=annotations, visual=visual, audio=audio, clock=_clock(fps, window, stride),
                   workers=workers, progress=not (quiet or as_json))
     usable, files = report.annotations is not None, [str(p) for p in (table, clean) if p]

@@ -7,12 +7,14 @@ __all__ = ['split_model', 'named_files', 'strong', 'Places', 'detect']
 
 # %% ../../nbs/workshop/a27_cli_detect.ipynb #9e8e1386
 import json
+import os
 import sys
 import typer
 from typing import Annotated, Optional
 from pathlib import Path
 from ..core.config import shown_score
 from ..core.errors import BadInput, Missing, NeedsPackage
+from ..core.files import check_apart
 from ..core.terminal import say, table
 from .options import DataRoot, check_place
 
@@ -54,6 +56,12 @@ def named_files(
     return paths
 
 # %% ../../nbs/workshop/a27_cli_detect.ipynb #5a2da203
+def _no_media(option, path):
+    "Raise `BadInput` where what is to be written has the name of a media file"
+    from loco.media.detect import media_endings
+    if path is not None and path.suffix.lower() in media_endings:
+        raise BadInput(f"{option} {path} would be written, and that is the name of a media file: name a file after {option}, and the videos before it")
+
 def strong(
     events:dict, # Columns
     least:float, # Lowest score
@@ -67,10 +75,17 @@ class Places:
         self.out, self.into, self.report, self.as_json, self.min_score = out, into, report, as_json, min_score
         self.beside = [k for k, wanted in (("csv", csv), ("srt", srt)) if wanted]
         for p in (out, report, into and into/"x"): check_place(p)
+        for option, p in (("--out", out), ("--report", report)): _no_media(option, p)
         if srt:
             import importlib.util
             if importlib.util.find_spec("pysubs2") is None: raise NeedsPackage("--srt needs 'pysubs2': pip install 'loco-dave[labels]'")
-        self.done, self.counts = [], dict.fromkeys(self.beside, 0)
+        self.done, self.counts, self.doubles = [], dict.fromkeys(self.beside, 0), set()
+
+    def keep(self, paths):
+        "Raise where a file to be written is one of these, or is written twice; of two that differ in their endings only, each keeps its own"
+        stems = [Path(os.path.abspath(p)).with_suffix("") for p in paths]
+        self.doubles = {s for s in stems if stems.count(s) > 1} if len(set(stems)) < len(stems) else set()
+        check_apart([p for p in (self.out, self.report) if p], reads=paths)
 
     def add(self, seen):
         "Show and write what one file gave; raises `OSError` where it cannot"
@@ -106,7 +121,8 @@ class Places:
     def _beside(self, seen):
         from loco.data.labels import write_events
         for kind in self.beside:
-            place = (self.into/seen.name if self.into else seen.path.with_suffix(""))
+            double = Path(os.path.abspath(seen.path)).with_suffix("") in self.doubles
+            place = self.into/seen.name if self.into else seen.path if double else seen.path.with_suffix("")
             place = place.with_name(f"{place.name}.events.{kind}")
             place.parent.mkdir(parents=True, exist_ok=True)
             write_events(place, strong(seen.events, self.min_score), kind, videos={seen.name: dict(duration=seen.duration)})
@@ -184,6 +200,7 @@ def detect(
     if audio_only and video_only: raise BadInput('--audio-only and --video-only exclude each other: choose one')
     places = Places(out=out, into=into, csv=csv, srt=srt, report=report, as_json=json, min_score=min_score)
     paths = named_files(words)
+    places.keep(paths)
     watcher = Watcher(model, encoder=encoder, root=data)
     if model is None and not quiet: _note('the demonstration model that comes with the package watches: it knows 48 classes of animals, instruments and machines')
     options = dict(track=track, audio_only=audio_only, video_only=video_only, film=report is not None, progress=_bar(not quiet))

@@ -33,13 +33,12 @@ def import_command(
 ):
     "Make an annotation file of the label files of other programs."
     from loco.core.config import nearest
-    from loco.core.errors import BadInput
-    from loco.core.files import write_json
+    from loco.core.files import check_apart, write_json
     from loco.data.annotations import Annotations
-    from loco.data.labels import annotations, draw_subset, gather_labels, meet, subsets, video_facts
+    from loco.data.labels import annotations, draw_subset, gather_labels, label_files, meet, subsets, video_facts
     if subset.lower() not in subsets: raise nearest(subset, ('train', 'validation', 'test'), what='split')
     check_place(out)
-    if any(o.resolve() == out.resolve() for o in files): raise BadInput(f'{out} is among the files to read: name another with --out')
+    check_apart([out], reads=label_files(files, format=format))
     labels = gather_labels(files, format=format, strip=strip, add=add)
     notes = list(labels.notes)
     facts = meet(labels, video_facts(videos, notes=notes), notes=notes, where=videos) if videos else {}
@@ -72,9 +71,9 @@ def export_command(
     min_score:Annotated[float, typer.Option(min=0, max=1, help='Leave out events that score lower.')]=0.,
 ):
     "Write labels or detections in the format of another program."
-    from loco.data.labels import export_labels, gather_labels
+    from loco.data.labels import export_labels, gather_labels, label_files
     labels = gather_labels(files)
-    written = export_labels(labels, out, format, subset=split, min_score=min_score)
+    written = export_labels(labels, out, format, subset=split, min_score=min_score, reads=label_files(files))
     for o in labels.notes: say(o)
     events = labels.events
     if min_score and 'score' in events: say(f"{(events['score'] >= min_score).sum():,} of {len(events['score']):,} events score {min_score:g} or more")

@@ -13,7 +13,8 @@ import numpy as np
 from ..core.clock import Clock
 from ..core.config import InferenceConfig, nearest
 from ..data.annotations import Annotations
-from ..core.files import fresh_folder, inside, read_json
+from ..core.errors import BadInput
+from ..core.files import fresh_folder, inside, number, read_json, two_numbers
 from .opentad import config_text, opentad_clock, reachable, systems, window_length
 
 # %% ../../nbs/6_rivals/48_opentad_export.ipynb #435733cf
@@ -179,6 +180,10 @@ def export_opentad(
         return _fill(folder, out, annotations, features, clock, names=names, inference=inference, dtype=dtype, progress=progress, title=title)
 
 # %% ../../nbs/6_rivals/48_opentad_export.ipynb #1eca5c82
+def _text(label):
+    if not isinstance(label, str): raise TypeError(f"{label!r:.60} is no label")
+    return label
+
 def read_detections(
     path, # `result_detection.json` of OpenTAD
     *,
@@ -186,11 +191,11 @@ def read_detections(
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`
     "Detections that OpenTAD wrote, without those that rounding left without length; raises ValueError where they do not fit"
     from loco.detection.inference import check_detections
-    results = read_json(path).get("results")
-    if not isinstance(results, dict): raise ValueError(f"{path} holds no 'results': is it OpenTAD's result_detection.json?")
-    try: rows = [(v, d["label"], *map(float, d["segment"]), float(d["score"])) for v, found in results.items() for d in found]
-    except (KeyError, TypeError, ValueError) as e: raise ValueError(f"{path}: a detection lacks label, score or a segment of two numbers ({e})") from None
-    if strange := sorted({r[1] for r in rows} - set(labels)): raise ValueError(f"{path} has the label {strange[0]!r}, the export does not: was it trained on another one?")
+    results = read_json(path, kind=dict).get("results")
+    if not isinstance(results, dict): raise BadInput(f"{path} holds no 'results': is it OpenTAD's result_detection.json?")
+    try: rows = [(v, _text(d["label"]), *two_numbers(d["segment"]), number(d["score"])) for v, found in results.items() for d in found]
+    except (KeyError, TypeError, ValueError) as e: raise BadInput(f"{path}: a detection lacks label, score or a segment of two numbers ({e})") from None
+    if strange := sorted({r[1] for r in rows} - set(labels)): raise BadInput(f"{path} has the label {strange[0]!r}, the export does not: was it trained on another one?")
     rows = [r for r in rows if r[3] > r[2]]
     return check_detections(dict(zip(("video", "label", "start", "end", "score"), zip(*rows) if rows else ((),)*5)), where=str(path))
 
