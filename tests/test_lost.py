@@ -114,26 +114,47 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(write, tmp_path):
     said = python(FULL % write, tmp_path).communicate()[1]
     assert said.startswith('Unwritable: ') and f'{tmp_path}/x.' in said and os.listdir(tmp_path) == []
 
-FULL_DISK = {'opentad': ['export', 'opentad', 'data', '--out', 'out', '--quiet'], 'onnx': ['export', 'onnx', 'run', '--out', 'out.onnx'], 'table': ['data', 'check', 'data', '--table', 'out.csv', '--workers', '1', '--quiet'],
+FULL_DISK = {'opentad': ['export', 'opentad', 'data', '--out', 'out', '--quiet'], 'table': ['data', 'check', 'data', '--table', 'out.csv', '--workers', '1', '--quiet'],
              'labels': ['label', 'export', 'data/annotations.json', '--out', 'out.csv'], 'simulated': ['data', 'simulate', '--videos', '9', '--visual-dim', '9', '--audio-dim', '9', '--out', 'out', '--quiet']}
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    "A data set and a run"
-    from loco.training.run import train
-    root = tmp_path_factory.mktemp('full')
-    train(small.config(small.write(root/'data'), **{'train.epochs': 1, 'train.warmup': 0}), root/'run', progress=False)
-    return root
+    "A data set"
+    return small.write(tmp_path_factory.mktemp('full')/'data').parent
 
 @pytest.mark.parametrize('words', FULL_DISK.values(), ids=FULL_DISK)
 def test_commands_on_a_full_disk_name_the_file_and_leave_nothing(words, world, monkeypatch):
-    if 'onnx' in words: pytest.importorskip('onnxscript')
     import resource, faults
     monkeypatch.chdir(world)
     before = contents(world)
     code, said = faults.live(words, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
     assert code == 2 and 'out' in said.splitlines()[-1] and 'make room' in said and 'Traceback' not in said, said
     assert contents(world) == before
+
+def test_an_export_of_a_model_on_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
+    pytest.importorskip('onnxscript')
+    from loco.model import deploy
+    def full(path): raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+    done = type('Done', (), dict(save=lambda self, path: (path.write_bytes(b'half'), full(path))))()
+    monkeypatch.setattr(deploy.torch.onnx, 'export', lambda *a, **k: done)
+    monkeypatch.setattr(deploy, 'export_program', lambda *a, **k: None)
+    with pytest.raises(Unwritable, match=r'model\.onnx could not be written .*make room'): deploy.export_onnx(tiny(), tmp_path/'model.onnx')
+    assert os.listdir(tmp_path) == []
+
+@pytest.mark.parametrize('dtype, read', [('float64', True), ('float16', True), ('int32', False), ('bool', False)])
+def test_weights_of_another_type_are_converted_or_refused_by_name(dtype, read, tmp_path):
+    "A TypeError past the program's own handler"
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    path = tmp_path/'model.safetensors'
+    with safe_open(path, 'pt') as f: meta = f.metadata()
+    save_file({k: v.to(getattr(torch, dtype)) for k, v in load_file(path).items()}, path, metadata=meta)
+    if read: assert next(type(model).from_pretrained(tmp_path).parameters()).dtype == torch.float32
+    else:
+        with pytest.raises(BadInput, match=f'model.safetensors: .*{dtype}'): type(model).from_pretrained(tmp_path)
 
 def test_other_files_errors_keep_their_names(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
