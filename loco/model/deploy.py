@@ -104,7 +104,7 @@ def export_onnx(
     names = [f"logits_{l}" for l in levels] + [f"offsets_{l}" for l in levels]
     if model.cfg.system != "loco": steps = steps or model.cfg.max_steps
     program = export_program(model, steps=steps)
-    with _quiet(): done = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
+    with _quiet(): done = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, input_names=["visual", "audio", "mask"], output_names=names)
     with atomic(path) as tmp: done.save(tmp)
     multiple, least = lengths_of(model.cfg)
     write_json(path.with_suffix(".json"), {**about(model), **({"steps": steps} if steps else {"multiple": multiple, "least": least})})
@@ -118,7 +118,9 @@ class OnnxModel:
     ):
         try: import onnxruntime
         except ImportError as e: raise NeedsPackage("running ONNX needs one more package: pip install onnxruntime") from e
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3     # errors only; it warns of what it does not simplify
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.about = read_json(Path(path).with_suffix(".json"), kind=dict)
 
     @property
