@@ -157,6 +157,7 @@ class Annotations:
         "Check the content of an annotation file; raises `BadInput`"
         database = d.get("database") if isinstance(d, dict) else None
         if not isinstance(database, dict) or not database: raise BadInput(f"{where} has no videos under 'database'")
+        if any(not str(v).strip() for v in database): raise BadInput(f"{where} has a video with an empty id")
         labels = tuple(labels or class_list(database, where=where))
         index = {label: i for i, label in enumerate(labels)}
         if len(index) < len(labels): raise BadInput(f"{where}: the list of classes has a label twice: {next(l for l in labels if labels.count(l) > 1)!r:.80}")

@@ -12,6 +12,7 @@ import typer
 from ..core.config import Config, split_words
 from ..core.errors import BadInput
 from ..core.terminal import escaped, say, say_fitting, table
+from .options import Split
 
 # %% ../../nbs/workshop/a32_cli_reproduce.ipynb #2aff3f33
 def _style(line): return 'dim' if line[0].startswith(' ') else None     # the paper's lines
@@ -147,7 +148,7 @@ def error_lines(
 # %% ../../nbs/workshop/a32_cli_reproduce.ipynb #74f01869
 def errors(
     runs:Annotated[list[Path], typer.Argument(help='Folders of runs that `loco eval` has scored.', show_default=False)],
-    split:Annotated[str, typer.Option(help='Split to use: train, validation or test.')]='test',
+    split:Split='test',
     out:Annotated[Optional[Path], typer.Option(help='Folder of the pictures.  [dim]\\[default: plots/ beside the first run][/dim]', show_default=False)]=None,
     data:Annotated[Optional[Path], typer.Option('--data', help="The data set's folder, if not the one in the configuration.", show_default=False)]=None,
 ):
