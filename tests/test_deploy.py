@@ -18,7 +18,7 @@ for needed in ('onnx', 'onnxruntime', 'onnxscript'): pytest.importorskip(needed)
 def exported(tmp_path_factory):
     "A small model and its file; translating is slow, so it is done once"
     torch.manual_seed(0)
-    cfg = Config.preset('stampsav').model.replace(dim=8, lcc_dim=4, levels=2, unimodal_blocks=0, fusion_blocks=1, scale_init=1., max_steps=40)
+    cfg = Config.preset('stampsav').model.replace(dim=8, lcc_dim=4, levels=2, unimodal_blocks=0, fusion_blocks=0, scale_init=1., max_steps=40)
     model = make_model(cfg, labels=tuple(f'class {i}' for i in range(cfg.classes))).eval()
     for name, p in model.named_parameters():
         if 'adapt' in name: torch.nn.init.normal_(p, std=.3)          # windows that move

@@ -107,8 +107,8 @@ def atomic(
         mode = _claim(tmp := _beside(path), path)
         try:
             yield tmp
-            os.chmod(tmp, mode)
             _durable(tmp)
+            os.chmod(tmp, mode)     # last, for it may take away the right to write
             os.replace(tmp, path)
         finally: tmp.unlink(missing_ok=True)
 

@@ -11,7 +11,6 @@ __all__ = ['cells', 'read_between', 'DeformableAttention', 'share_code', 'feed_f
 import math
 import torch, torch.nn.functional as F, torch.distributed as dist
 from dataclasses import dataclass
-from scipy.optimize import linear_sum_assignment
 from torch import nn, Tensor
 from ..core.clock import Clock
 from ..core.config import LossConfig, ModelConfig
@@ -344,6 +343,7 @@ def assign(
     there:Tensor, # Which events are no padding, `(B, N)` bool
 ) -> Tensor: # Query of each event, `(L, B, N)` int64; -1 where it has none
     "The cheapest assignment of events to queries, one to one"
+    from scipy.optimize import linear_sum_assignment
     cost = cost.masked_fill(~there[:, None], 1e6).nan_to_num(1e6)
     tables = cost.flatten(0, 1).cpu().numpy()
     found = torch.full((len(tables), cost.shape[-1]), -1)
