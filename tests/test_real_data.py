@@ -199,7 +199,7 @@ def test_unav100_as_its_authors_publish_it(tmp_path):
             info = tarfile.TarInfo(f'av_features/{name}'); info.size = buffer.tell()
             t.addfile(info, io.BytesIO(buffer.getvalue()))
     assert download(tmp_path/'out', features='i3d-vggish', source=tmp_path/'hand').videos == 2
-    with tarfile.open(tmp_path/'hand'/'av_features.tar.gz') as t: t.extractall(tmp_path/'unav100', filter='data')
+    with tarfile.open(tmp_path/'hand'/'av_features.tar.gz') as t: t.extractall(tmp_path/'unav100', **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))     # new in 3.11.4
     (tmp_path/'unav100'/'annotations').mkdir()
     shutil.copy(tmp_path/'hand'/'unav100_annotations.json', tmp_path/'unav100'/'annotations')
     found = locate(tmp_path/'unav100')
