@@ -97,7 +97,7 @@ def load_annotations(path):
     return known
 
 def load_predictions(path):
-    from loco.detection.inference import read_predictions
+    from loco.detection.tables import read_predictions
     return read_predictions(path)
 
 def load_settings(path):

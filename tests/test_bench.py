@@ -7,7 +7,7 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from loco.data.simulate import random_annotations
+from loco.data.invent import random_annotations
 from loco.study import bench, growth, measure
 from loco.program import bench as cli_bench
 from loco.detection.metric import mean_ap

@@ -8,7 +8,7 @@ import torch
 import faults, small
 from loco.data.features import open_dataset
 from loco.data.samples import VideoDataset, collate
-from loco.detection.inference import read_predictions
+from loco.detection.tables import read_predictions
 from loco.model.network import LoCo
 
 def loco(*args, ok=True, cwd=None):

@@ -100,7 +100,7 @@ import numpy as np
 from pathlib import Path
 from loco.core import checkpoint, plots
 from loco.core.files import write_json
-from loco.data.simulate import write_simulated
+from loco.data.invent import write_simulated
 import torch
 p = Path(sys.argv[1])
 fig = plots.Picture(); fig.subplots().plot([1, 2])

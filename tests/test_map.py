@@ -5,7 +5,8 @@ import small
 from loco.core.clock import Clock
 from loco.core.errors import BadInput
 from loco.data.annotations import Annotations
-from loco.data.simulate import SimulatedFeatures, random_annotations
+from loco.data.invent import random_annotations
+from loco.data.simulate import SimulatedFeatures
 from loco.study.map import (AXES, BASE, CROSS, Place, Point, claim_map, data_of, gain, joined, map_bundle, map_verdicts, perform_map, plan_map, read_map, some_videos, unpack_map)
 from loco.study.tables import write_bundle
 

@@ -16,7 +16,7 @@ from loco.core.origin import Origin, differences, fingerprint, read_origin, writ
 from loco.data.pack import pack
 from loco.core.errors import BadInput, Missing
 from loco.training.objective import open_data
-from loco.data.simulate import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
+from loco.data.invent import annotations_dict, random_annotations, simulated_dataset, write_npy_layout, write_simulated
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOCK = Clock(16, 16, 4)

@@ -70,7 +70,7 @@ def _of_opentad(path):
     return read_detections(path, labels=('dog', '3'))
 
 def _predictions(path):
-    from loco.detection.inference import read_predictions
+    from loco.detection.tables import read_predictions
     return read_predictions(path)
 
 def _labels(path):

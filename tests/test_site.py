@@ -147,7 +147,7 @@ def test_pages_lead_on(site):
 
 def test_exported_code_is_shown(site):
     "What the package is made of stands on its page: open, or folded where it is long"
-    for o in ('3_detector/13_nms', '4_ideas/19_lcc', 'workshop/a17_run'):
+    for o in ('3_detector/13_nms', '4_ideas/19_lcc', 'workshop/a18_run'):
         source = re.sub(r'<[^>]+>', '', (site/f'{o}.html').read_text(encoding='utf-8'))
         for c in cells(o):
             if re.match(r'#\| exports?\n', text(c['source'])) and (m := re.search(r'^def (\w+)', text(c['source']), re.M)): assert f'def {m[1]}' in source, f'{o}: {m[1]}'

@@ -40,12 +40,15 @@ def class_list(
     "Classes of an annotation file: by `label_id` where every class has one, else by name; raises `BadInput`"
     ids = {}
     for video, entry in database.items():
-        for a in _events(entry, at := f"{where}: video {video!r}"):
-            label, new = _label(a, at), a.get("label_id")
+        at = f"{where}: video {video!r}"
+        for a in _events(entry, at):
+            label = _label(a, at)
+            old = ids.get(label)
+            new = a.get("label_id")
             try: new is None or number(new)
             except ValueError: raise BadInput(f"{at}: event {a!r:.200} has the label_id {new!r:.40}, which is not a number") from None
-            if None not in (new, old := ids.get(label)) and old != new: raise BadInput(f"{where}: label {label!r} has two ids, {old} and {new} (video {video!r})")
-            if ids.get(label) is None: ids[label] = new
+            if old is not None and new is not None and old != new: raise BadInput(f"{where}: label {label!r} has two ids, {old} and {new} (video {video!r})")
+            if old is None: ids[label] = new
     if None in ids.values(): return tuple(sorted(ids))
     if len(set(ids.values())) < len(ids): raise BadInput(f"{where}: two labels share one label_id")
     return tuple(sorted(ids, key=ids.get))
@@ -112,7 +115,8 @@ def read_entry(
     subset = split_name(entry["subset"])
     known = subset in split_names.values()
     if notes is not None and (subset != entry["subset"] or not known): notes[entry["subset"], subset if known else None] += 1
-    rows = [row for a in events if (row := read_event(a, index=index, duration=duration, at=at, notes=notes))]
+    rows = [read_event(a, index=index, duration=duration, at=at, notes=notes) for a in events]
+    rows = [row for row in rows if row]
     if len(set(rows)) < len(rows): raise BadInput(f"{at} lists one event twice")
     rows = np.array(rows, dtype=np.float64).reshape(-1, 3)
     return duration, subset, rows[:, :2], rows[:, 2].astype(np.int64)
@@ -131,7 +135,7 @@ def _split_sentences(count):
 
 def _sentences(count, labels):
     "What was tolerated in a file, for a person"
-    many = lambda k, what: [f"{count[k]:,} event{'' if count[k] == 1 else 's'} {what}"] if count[k] else []
+    def many(k, what): return [f"{count[k]:,} event{'' if count[k] == 1 else 's'} {what}"] if count[k] else []
     out = many("clipped", "reaching a little past the video, clipped to it") + many("empty", "of no length, left out")
     out += _split_sentences({k: n for k, n in count.items() if isinstance(k, tuple)})
     return tuple(out + [f"the labels {a!r} and {b!r} look alike, and are two classes" for a, b in look_alikes(labels)])

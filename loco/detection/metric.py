@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import warnings
 import numpy as np
-from ..core.errors import BadInput, BadType
+from ..core.errors import BadInput
+from .tables import DETECTION, EVENT, columns
 
 # %% ../../nbs/3_detector/14_map.ipynb #1ec42c5e
 def average_precision(
@@ -96,7 +97,7 @@ class MeanAP:
 
     def __repr__(self): return 'MeanAP(' + ', '.join(f'{k} {v:.1f}' for k,v in self.row().items()) + ')'
     def _repr_html_(self):
-        line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}>{o}</{tag}>' for o in cells) + '</tr>'
+        def line(tag, cells): return '<tr>' + ''.join(f'<{tag}>{o}</{tag}>' for o in cells) + '</tr>'
         return f'<table><thead>{line("th", ["mAP (%)", *self.row()])}</thead><tbody>{line("td", ["", *(f"{v:.1f}" for v in self.row().values())])}</tbody></table>'
     def __rich__(self):
         from rich.table import Table
@@ -105,19 +106,6 @@ class MeanAP:
         return table
 
 # %% ../../nbs/3_detector/14_map.ipynb #3011beac
-def _columns(data, names, what):
-    "Columns of a table as arrays; raises where one is missing, not finite, or of another length"
-    if not hasattr(data, 'keys'): raise BadType(f"{what} must be a mapping of columns or a DataFrame, got {type(data).__name__}")
-    missing = [o for o in names if o not in data.keys()]
-    if missing: raise BadInput(f"{what}: no column {', '.join(missing)}; need {', '.join(names)}, have {', '.join(map(str, data.keys())) or 'none'}")
-    cols = {o: np.asarray(data[o], dtype=None if o in ('video', 'label') else float) for o in names}
-    if len({len(c) for c in cols.values()}) > 1: raise BadInput(f"{what}: columns differ in length, {({o: len(c) for o,c in cols.items()})}")
-    for o in names[2:]:
-        if not np.isfinite(cols[o]).all(): raise BadInput(f"{what}: {o} is not finite in row {np.argmin(np.isfinite(cols[o]))}")
-    bad = cols['start'] > cols['end']
-    if bad.any(): raise BadInput(f"{what}: row {bad.argmax()} ends before it starts")
-    return cols
-
 def _check_names(gt, det, column, known):
     "Raise where the names in a column of detections are all strange to the ground truth, warn where most are"
     have, found = (list(dict.fromkeys(d[column].tolist())) for d in (gt, det))
@@ -172,8 +160,8 @@ def mean_ap(
     videos:Sequence|None=None, # All videos that were looked at, those without events too; those of the ground truth if none
 ) -> MeanAP: # `.average`, `.at[0.5]`, `.per_class`
     "mAP by the ActivityNet protocol; raises `BadInput` on missing columns, NaN, strange labels or videos, `labels` that repeat or empty ground truth"
-    gt = _columns(ground_truth, ('video', 'label', 'start', 'end'), 'ground truth')
-    det = _columns(detections, ('video', 'label', 'start', 'end', 'score'), 'detections')
+    gt = columns(ground_truth, EVENT, what='ground truth')
+    det = columns(detections, DETECTION, what='detections')
     if not len(gt['start']): raise BadInput("ground truth is empty: with no event to find, mAP has no value")
     classes, numbers = _numbers(gt, det, labels)
     _check_names(gt, det, 'video', videos)

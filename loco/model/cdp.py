@@ -114,7 +114,7 @@ class CDPAttention(nn.Module):
         "Where each chunk's samples of `x` lie, and which are valid `(B, T, H)`"
         lower, upper, weight, valid = places(self.windows(x, mask), mask)
         lower, upper = (head_rows(t, length=x.shape[1]).int() for t in (lower, upper))
-        cut = lambda t: overlap(t, chunk, reach=self.attention.reach).flatten(0,1).transpose(1,2)
+        def cut(t): return overlap(t, chunk, reach=self.attention.reach).flatten(0,1).transpose(1,2)
         return Samples(cut(lower), cut(upper), cut(weight)), valid
 
     def sparingly(self, q, k, v, mask):
@@ -123,7 +123,7 @@ class CDPAttention(nn.Module):
         chunk = min(self.attention.chunk, steps)
         at_k, k_valid = self.plan(k, mask, chunk)
         at_v, v_valid = (at_k, k_valid) if self.shared else self.plan(v, mask, chunk)
-        table = lambda t: t.reshape(-1, dim//self.attention.heads)
+        def table(t): return t.reshape(-1, dim//self.attention.heads)
         y = sampled_attention(self.attention.cut(q, chunk, 0), table(k), table(v), at_k=at_k, at_v=at_v,
                               see=self.attention.visible(k_valid & v_valid, chunk))
         return self.attention.join(y, videos, steps) * mask[...,None]

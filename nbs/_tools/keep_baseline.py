@@ -11,7 +11,7 @@ from common import ROOT
 
 import torch
 from loco.core.config import Config
-from loco.detection.inference import read_predictions
+from loco.detection.tables import read_predictions
 from loco.detection.metric import mean_ap
 from loco.training.objective import open_data
 from loco.training.run import read_history

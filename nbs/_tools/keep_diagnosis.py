@@ -1,4 +1,4 @@
-"""Keep what LCC and CDP learned: runs/ -> nbs/results/diagnosis.json, which nbs/5_results/38_diagnostics.ipynb shows
+"""Keep what LCC and CDP learned: runs/ -> nbs/results/diagnosis.json, which nbs/5_results/39_diagnostics.ipynb shows
 
     loco train --preset stampsav --out runs/no_lcc --model.lcc false     4 minutes; runs/loco comes from `make demo`
     python nbs/_tools/keep_diagnosis.py                                  runs/no_lcc and runs/loco

@@ -13,7 +13,7 @@ from keep_demo import drawn
 from loco.core.config import Config
 from loco.study.tables import bundle, matrices, write_bundle
 from loco.study.experiments import experiment, run_folder
-from loco.detection.inference import read_predictions
+from loco.detection.tables import read_predictions
 from loco.training.run import mixed
 from loco.training.objective import open_data
 

@@ -1,4 +1,4 @@
-"""Train the rows that data/stampsav2 was made to tell apart, and keep what they score: -> nbs/results/stampsav2.json, which nbs/5_results/28_stampsav2.ipynb shows
+"""Train the rows that data/stampsav2 was made to tell apart, and keep what they score: -> nbs/results/stampsav2.json, which nbs/5_results/29_stampsav2.ipynb shows
 
     python nbs/_tools/keep_second.py                   seed 0 of every row, into runs/stampsav2; interrupted, the same command goes on
     python nbs/_tools/keep_second.py --seeds 3         seeds 0, 1 and 2

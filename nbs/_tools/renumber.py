@@ -33,8 +33,8 @@ def follow(text, names):
 
 def main():
     names = moves()
-    tracked = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split('\0')
-    for name in filter(None, tracked):
+    known = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard', '-z'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split('\0')
+    for name in filter(None, known):
         path = ROOT/name
         if path.suffix not in KEEP or not path.is_file() or path.parts[-2:-1] == ('features',): continue
         try: before = path.read_text(encoding='utf-8')
