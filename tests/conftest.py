@@ -24,9 +24,14 @@ def unit(nodeid):
     "What one worker runs without a break: a file, so that what its tests share is made once; but each notebook for itself"
     return nodeid if '::test_executes[' in nodeid else nodeid.partition('::')[0]
 
+LONG = 'study_tables', 'tridet', 'sizing', 'experiments', 'fast_detector', 'your_videos', 'your_data', 'unav100', 'run', 'counting', 'devices' # Notebooks that run longest
+
 def pytest_collection_modifyitems(items):
-    "The longest file first and the notebooks last: small units at the end keep both workers busy"
-    items.sort(key=lambda o: (o.path.name != 'test_site.py', '::test_executes[' in o.nodeid))
+    "The longest file first and the notebooks last, the longest of them first: small units at the end keep both workers busy"
+    def place(o):
+        _, notebook, name = o.nodeid.partition('::test_executes[')
+        return o.path.name != 'test_site.py', bool(notebook), not name.rstrip(']').partition('_')[2].endswith(LONG)
+    items.sort(key=place)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):

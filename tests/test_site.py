@@ -1,5 +1,6 @@
 """Every page of the documentation works in a browser, from a file, with nothing asked of the network"""
 import json, re, subprocess, sys, time
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from urllib.parse import unquote
 import pytest
@@ -94,24 +95,31 @@ def check_access(browser, theme):
     if not browser.execute_script('return !!window.axe'): browser.execute_script((NBS/'_site/vendor/check/axe.min.js').read_text(encoding='utf-8'))
     assert not browser.execute_async_script(AXE), f'in the {theme} theme'
 
-def check_phone(browser):
-    "At the width of a phone no page scrolls sideways"
+@contextmanager
+def phone(browser):
+    "At the width of a phone, where a page is hardest to fit and what all pages share is out of sight"
     browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=360, height=800, deviceScaleFactor=1, mobile=True))
-    try: assert browser.execute_script('return document.documentElement.scrollWidth') <= 360
+    try: yield
     finally: browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
 
 LISTS = sorted(page_of(o) for o in NBS.rglob('[!_.]*.md') if '_site' not in o.parts)
-DARK = {'index', 'glossary', *PAGES[::12]}                     # the dark theme has the same names and roles; its colours are those of a few pages
 
 @pytest.mark.parametrize('page', [*PAGES, *LISTS, 'search', 'genindex'])
 def test_page(browser, site, page):
+    with phone(browser):
+        check_whole(browser, *visit(browser, site, page))
+        if page in PAGES:
+            if any('$' in p for p in prose(page)): check_mathematics(browser, page)
+            if widgets(page): check_widgets(browser)
+            check_sliders(browser, page)
+        assert browser.execute_script('return document.documentElement.scrollWidth') <= 360, 'the page scrolls sideways'
+        check_access(browser, 'light')                         # last, for it thins the page out
+
+@pytest.mark.parametrize('page', ['index', 'glossary', 'search', 'genindex', *PAGES[8::12]])
+def test_wide_page(browser, site, page):
+    "What all pages share, menus on both sides and two themes, on some of them"
     check_whole(browser, *visit(browser, site, page))
-    if page in PAGES:
-        if any('$' in p for p in prose(page)): check_mathematics(browser, page)
-        if widgets(page): check_widgets(browser)
-        check_sliders(browser, page)
-    check_phone(browser)
-    for theme in ('light', 'dark') if page in DARK else ('light',): check_access(browser, theme)         # last, for it thins the page out
+    for theme in ('light', 'dark'): check_access(browser, theme)
 
 # ---------------------------------------------------------------- the site as a whole
 

@@ -28,7 +28,13 @@ def kernel(words, folder):
     numpy.random.seed()                                        # or all would draw the numbers that the first process would have drawn
     sys.argv = ['ipykernel_launcher.py', *words]
     sys.path[:] = [o for o in sys.path if o != str(Path(__file__).parent)]
-    IPKernelApp.launch_instance(parent_handle=os.getppid())     # it ends when its parent does
+    try: IPKernelApp.launch_instance(parent_handle=os.getppid())     # it ends when its parent does
+    finally: leave()
+
+def leave():
+    "End at once: what was registered for the end is done, and Python does not spend a second or two on taking its modules apart"
+    atexit._run_exitfuncs()
+    os._exit(0)
 
 def reap(*_):
     "Take leave of kernels that have ended, so that the seconds they took are counted with ours"
@@ -103,5 +109,9 @@ class WarmClient(NotebookClient):
         km = super().create_kernel_manager()
         km.provisioner = Provisioner(kernel_id='warm', kernel_spec=km.kernel_spec, parent=km)
         return km
+    async def _async_cleanup_kernel(self):
+        "The heart is not listened to any more when the kernel ends: a beat that nobody answers would be waited for, a second for each notebook"
+        if self.kc and self.kc.hb_channel.is_alive(): self.kc.hb_channel.stop()
+        await super()._async_cleanup_kernel()
 
 if __name__ == '__main__': serve()
