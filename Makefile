@@ -28,8 +28,8 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "loco needs Python 3.10 or newer; $(PYTHON) is older. Try: make setup PYTHON=python3.12"; exit 1; }
 	@echo "Installing into $(VENV), some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,media,hf,ray]'
-	$(PY) -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps mmengine addict yapf termcolor
+	$(PY) -m pip install -qq --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,media,hf,ray]'
+	$(PY) -m pip install -qq --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps mmengine addict yapf termcolor
 	@touch $@
 
 demo: $(STAMP) ## Train LoCo and a base model on data/stampsav, then evaluate and draw both, into runs/
