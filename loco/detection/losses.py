@@ -6,11 +6,11 @@
 __all__ = ['giou_loss', 'diou_loss', 'DetectionLoss']
 
 # %% ../../nbs/3_detector/12_losses.ipynb #loss003
-import torch, torch.nn as nn, torch.distributed as dist
+import torch, torch.nn as nn
 from torch import Tensor
 from ..core.config import LossConfig
 from .focal import sigmoid_focal_loss
-from ..model.lcc import world
+from ..core.ranks import sum_ranks, world
 
 # %% ../../nbs/3_detector/12_losses.ipynb #loss026
 def _overlap(pred, target, eps):
@@ -64,8 +64,7 @@ class DetectionLoss(nn.Module):
     ) -> Tensor: # Running mean of the sum over processes; moves in training only
         "What both losses are divided by"
         if self.training:
-            if world() > 1: dist.all_reduce(n)
-            self.positives.lerp_(n.clamp(min=1), 1 - self.cfg.momentum)
+            self.positives.lerp_(sum_ranks(n).clamp(min=1), 1 - self.cfg.momentum)
         return self.positives.clone()
 
     def forward(self,

@@ -9,7 +9,6 @@ __all__ = ['Run', 'train_epoch', 'rehearse', 'choose_threads', 'choose_precision
 
 # %% ../../nbs/workshop/a18_run.ipynb #6214bd8f
 import json, math, os, shutil, time, torch
-import torch.distributed as dist
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..core.files import read_json, read_json_lines, write_json, write_text, wri
 from ..detection.inference import predict
 from ..detection.tables import read_predictions, write_predictions
 from ..detection.metric import MeanAP, mean_ap
+from ..core.ranks import sum_ranks
 from ..core.threads import threads, time_threads, time_ways
 from .init import begin
 from ..model.localizer import Localizer, make_model
@@ -96,8 +96,7 @@ def train_epoch(
         terms = train_step(objective, run.optimizer, batch.to(run.device), lr=learning_rate(step, steps=run.steps, cfg=cfg), cfg=cfg)
         if run.average: run.average.update(run.model, step)
         for k,v in terms.items(): sums[k] = sums.get(k, 0) + v
-    means = torch.stack(list(sums.values())) / (run.steps*run.world)
-    if run.world > 1: dist.all_reduce(means)                 # the mean over processes is the loss of the whole batch
+    means = sum_ranks(torch.stack(list(sums.values()))/(run.steps*run.world))     # the mean over processes is the loss of the whole batch
     if not means.isfinite().all(): raise RuntimeError(f'the loss of epoch {run.epoch + 1} is not finite: training diverged, lower train.lr ({cfg.lr:g}) or train.clip ({cfg.clip:g}, 0 clips nothing)')
     return dict(zip(sums, means.tolist()))
 
