@@ -14,7 +14,7 @@ _modules = {
     'core.errors': 'Error BadInput BadType Missing Unwritable NeedsPackage', 'core.clock': 'Clock', 'core.config': 'Config', 'data.annotations': 'Annotations',
     'data.features': 'FeatureFolder FeatureStore open_dataset', 'data.samples': 'VideoDataset Batch collate', 'data.labels': 'read_labels write_events',
     'model.gaussian': 'gaussian_target', 'model.lcc': 'LCC lcc_loss', 'model.localizer': 'Output', 'model.network': 'LoCo', 'detection.nms': 'soft_nms', 'detection.metric': 'mean_ap',
-    'detection.inference': 'predict', 'detection.tables': 'read_predictions write_predictions', 'training.run': 'train evaluate', 'media.detect': 'detect detect_videos',
+    'detection.inference': 'predict', 'detection.tables': 'read_predictions write_predictions', 'training.run': 'train', 'training.judge': 'evaluate', 'media.detect': 'detect detect_videos',
     'media.report': 'write_report', 'media.watch': 'watch'}
 _home = {name: module for module, names in _modules.items() for name in names.split()}
 __all__ = ['__version__', *_home]

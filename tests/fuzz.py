@@ -106,7 +106,7 @@ def load_settings(path):
     return cfg.clock, cfg.model.ranges, cfg.to_dict()
 
 def load_history(path):
-    from loco.training.run import read_history
+    from loco.training.judge import read_history
     return read_history(path.parent)
 
 def load_bundle(path):

@@ -111,7 +111,8 @@ def test_the_packaged_model_finds_its_encoder():
 def test_a_run_carries_its_encoder_and_refuses_features_of_another(tmp_path):
     "Training writes who made the features; evaluation on another encoder's features names the difference"
     from loco.data.features import open_dataset
-    from loco.training.run import evaluate, train
+    from loco.training.judge import evaluate
+    from loco.training.run import train
     root = write(tmp_path/'data')
     toy = Origin(Toy().identity() | dict(projection=None))
     write_origin(root/'features', toy)

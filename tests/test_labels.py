@@ -197,9 +197,9 @@ def test_failing_at_the_command_line_leaves_nothing(tmp_path):
 
 def test_scores_for_machines(tmp_path, monkeypatch, capsys):
     "`loco eval --json` prints one JSON list and nothing else"
-    import loco.training.run as run
-    monkeypatch.setattr(run, 'check_run', lambda folder: folder)
-    monkeypatch.setattr(run, 'evaluate', lambda folder, **kw: type('Score', (), dict(row=lambda self: {'0.5': 31.25, 'Avg.': 20.5}))())
+    import loco.training.judge as judge
+    monkeypatch.setattr(judge, 'check_run', lambda folder: folder)
+    monkeypatch.setattr(judge, 'evaluate', lambda folder, **kw: type('Score', (), dict(row=lambda self: {'0.5': 31.25, 'Avg.': 20.5}))())
     code, said, _ = loco('eval', tmp_path, '--json', '--quiet')
     assert code == 0 and json.loads(said) == [{'run': str(tmp_path), 'split': 'test', 'mAP': {'0.5': 31.25, 'Avg.': 20.5}}]
 

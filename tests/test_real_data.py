@@ -67,7 +67,8 @@ def pth_of_a_dict(path, x):
 # ---------------------------------------------------------------- from rough files to a picture
 
 def test_a_rough_data_set_trains_is_judged_and_drawn(source, tmp_path):
-    from loco.training.run import evaluate, plot_runs, train
+    from loco.training.judge import evaluate, plot_runs
+    from loco.training.run import train
     root = write(tmp_path/'my set', rough(source[0]), source[1], npy, bom=True)
     report = check(root, clock=CLOCK)
     assert report.ok, [p.what for p in report.problems if p.level == 'error']

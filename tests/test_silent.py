@@ -17,7 +17,8 @@ from loco.data.features import FeatureStore, open_dataset, write_store
 from loco.data.locate import locate
 from loco.data.pack import pack
 from loco.detection.metric import mean_ap
-from loco.training.run import detections_of, evaluate, load_run, train
+from loco.training.judge import detections_of, evaluate, load_run
+from loco.training.run import train
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory): return small.write(tmp_path_factory.mktemp('data')/'small')

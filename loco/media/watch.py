@@ -66,7 +66,7 @@ def _trained(run):
     if hasattr(run, "parameters"): return run, InferenceConfig()
     run = demo_model() if run is None else run
     if (Path(run)/"run.json").is_file():
-        from loco.training.run import load_run
+        from loco.training.judge import load_run
         model, cfg = load_run(run)
         return model, cfg.inference
     return Localizer.from_pretrained(run), InferenceConfig()

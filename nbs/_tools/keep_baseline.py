@@ -14,7 +14,7 @@ from loco.core.config import Config
 from loco.detection.tables import read_predictions
 from loco.detection.metric import mean_ap
 from loco.training.objective import open_data
-from loco.training.run import read_history
+from loco.training.judge import read_history
 
 COMMAND = 'loco train --preset stampsav --model.cross none --model.lcc false --out runs/baseline'
 RUNNING = 'test_0154'

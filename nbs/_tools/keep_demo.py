@@ -11,7 +11,7 @@ from common import ROOT
 import torch
 from loco.core.config import Config
 from loco.detection.tables import read_predictions
-from loco.training.run import mixed, read_history, surest
+from loco.training.judge import mixed, read_history, surest
 from loco.training.objective import open_data
 
 def drawn(found, annotations, videos):

@@ -12,7 +12,7 @@ from common import ROOT
 
 from loco.data.samples import VideoDataset
 from loco.study.diagnostics import cross_similarity, diagnose_model, observe
-from loco.training.run import load_run
+from loco.training.judge import load_run
 from loco.training.objective import open_data
 
 def pick(annotations, subset='test'):

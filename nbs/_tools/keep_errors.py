@@ -1,4 +1,4 @@
-"""Keep the error analysis of runs: runs/ -> nbs/results/errors.json, which nbs/workshop/a50_error_report.ipynb shows
+"""Keep the error analysis of runs: runs/ -> nbs/results/errors.json, which nbs/workshop/a51_error_report.ipynb shows
 
     python nbs/_tools/keep_errors.py                     runs/base and runs/loco, after `make demo`
     python nbs/_tools/keep_errors.py RUN RUN ...         other runs that `loco eval` has judged

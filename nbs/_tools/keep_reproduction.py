@@ -14,7 +14,7 @@ from loco.core.config import Config
 from loco.study.tables import bundle, matrices, write_bundle
 from loco.study.experiments import experiment, run_folder
 from loco.detection.tables import read_predictions
-from loco.training.run import mixed
+from loco.training.judge import mixed
 from loco.training.objective import open_data
 
 def small(C, side=96):

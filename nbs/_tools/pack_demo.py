@@ -48,7 +48,7 @@ def main(run):
     from loco.core.files import read_json, write_json, write_text
     from loco.core.origin import read_origin
     from loco.model.localizer import Localizer
-    from loco.training.run import evaluate
+    from loco.training.judge import evaluate
     out = LIB/'media'/'demo'
     model, cfg = Localizer.from_pretrained(run), read_json(Path(run)/'run.json')
     score = evaluate(run).row()
