@@ -139,7 +139,7 @@ def busy(pid):
     except psutil.Error: return None
 
 @contextmanager
-def watched(client, quiet=60):
+def watched(client, quiet=25):
     """Within the block a kernel that does nothing for `quiet` seconds is killed. Once in some hundred notebooks a message between kernel and client is lost,
     and each would wait for the other until the cell's time is up."""
     done = threading.Event()
