@@ -12,8 +12,6 @@ from torch import Tensor
 from ..core.errors import BadInput
 
 # %% ../../nbs/4_ideas/18_gaussian.ipynb #gaus012
-#| code-fold: true
-#| code-summary: Show the check of sigma
 def _positive(x, name):
     if not isinstance(x, Tensor):
         if not x > 0: raise BadInput(f"{name} must be positive, got {x}")
@@ -21,8 +19,6 @@ def _positive(x, name):
     return x
 
 # %% ../../nbs/4_ideas/18_gaussian.ipynb #gaus012c
-#| code-fold: true
-#| code-summary: Show the limits
 WIDTHS = 1e-3, 1e6 # Least and greatest sigma
 
 def within(
@@ -47,8 +43,6 @@ def gaussian_target(
     return torch.exp(-(d - mu)**2 / (2*sigma**2)) / (sigma * math.sqrt(2*math.pi))
 
 # %% ../../nbs/4_ideas/18_gaussian.ipynb #gaus037
-#| code-fold: true
-#| code-summary: Show the check of a type
 KINDS = "learnable", "fixed", "softened", "diagonal"
 
 def check_kind(
