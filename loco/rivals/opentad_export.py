@@ -190,14 +190,14 @@ def read_detections(
     labels:tuple, # Class names of the export
 ) -> dict: # Columns `video`, `label`, `start`, `end` (seconds), `score`
     "Detections that OpenTAD wrote, without those that rounding left without length; raises ValueError where they do not fit"
-    from loco.detection.tables import check_detections
+    from loco.detection.tables import tabulate
     results = read_json(path, kind=dict).get("results")
     if not isinstance(results, dict): raise BadInput(f"{path} holds no 'results': is it OpenTAD's result_detection.json?")
     try: rows = [(v, _text(d["label"]), *two_numbers(d["segment"]), number(d["score"])) for v, found in results.items() for d in found]
     except (KeyError, TypeError, ValueError) as e: raise BadInput(f"{path}: a detection lacks label, score or a segment of two numbers ({e})") from None
     if strange := sorted({r[1] for r in rows} - set(labels)): raise BadInput(f"{path} has the label {strange[0]!r}, the export does not: was it trained on another one?")
     rows = [r for r in rows if r[3] > r[2]]
-    return check_detections(dict(zip(("video", "label", "start", "end", "score"), zip(*rows) if rows else ((),)*5)), where=str(path))
+    return tabulate(rows, where=str(path))
 
 # %% ../../nbs/6_rivals/50_opentad_export.ipynb #0e334f00
 def score(
